@@ -1,0 +1,56 @@
+# `make install` is all that a user needs; `make run` shows it; `make test` proves it.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+SOURCES := $(shell find src native -type f ! -path '*/__pycache__/*') hatch_build.py pyproject.toml README.md
+TOOLS_STAMP := $(VENV)/.tools
+STAMP := $(VENV)/.installed
+# One installation at a time, however many shells say `make`.
+ALONE := mkdir -p build && flock build/install.lock
+
+.PHONY: install run test unit bench format clean peers
+
+install: $(STAMP)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "cloche needs Python 3.11 or newer, as $(PYTHON) or PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh tests/install-packages python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+# What others wrote, as pyproject.toml asks for it: fetched again only when that file changes.
+$(TOOLS_STAMP): pyproject.toml | $(VENV)/bin/python
+	@$(ALONE) sh -c 'test $@ -nt pyproject.toml || { \
+		$(VENV)/bin/python -c "import tomllib; p = tomllib.load(open(\"pyproject.toml\", \"rb\"))[\"project\"]; \
+			print(*p[\"dependencies\"], *p[\"optional-dependencies\"][\"dev\"], sep=\"\n\")" > build/requirements.txt && \
+		$(PIP) install --requirement build/requirements.txt && touch $@; }'
+
+# No editable installation: the commands run without `site`, which is what makes one work.
+$(STAMP): $(SOURCES) $(TOOLS_STAMP)
+	@$(ALONE) sh -c '$(PIP) install --no-deps --no-build-isolation --force-reinstall . && touch $@'
+	@echo "installed: $(VENV)/bin/cloche, $(VENV)/bin/cloche-runc"
+
+run: install
+	@sh demo/first-light.sh $(VENV)/bin/cloche
+
+peers:
+	@sh tests/install-packages
+
+test: install peers
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+
+# The part that needs neither root nor other programs.
+unit: install
+	$(VENV)/bin/python -m pytest -m "not system" $(PYTEST_FLAGS)
+
+bench: install peers
+	$(VENV)/bin/python -m bench $(BENCH_FLAGS)
+
+format: install
+	$(VENV)/bin/ruff check --fix src tests bench hatch_build.py native
+	$(VENV)/bin/ruff format src tests bench hatch_build.py native
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
