@@ -1,0 +1,210 @@
+"""System calls that Python's os module does not have, one function a call, named as its man page.
+
+Bound through `_ctypes` (the C core; the `ctypes` package costs milliseconds to import). Every
+function raises OSError with the kernel's errno, borrows the descriptors it is given, and returns
+new ones close-on-exec.
+"""
+
+from __future__ import annotations
+
+import os
+from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, dlsym, get_errno
+
+from cloche.errors import Unimplemented
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_SYMLINK_NOFOLLOW = 0x100
+
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_FD = 5
+FSCONFIG_CMD_CREATE = 6
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MNT_DETACH = 2
+
+RESOLVE_NO_XDEV = 0x1
+RESOLVE_NO_MAGICLINKS = 0x2
+RESOLVE_NO_SYMLINKS = 0x4
+RESOLVE_BENEATH = 0x8
+RESOLVE_IN_ROOT = 0x10
+
+_X86_64 = {"fchmodat": 268, "mount": 165, "umount2": 166, "setns": 308, "prlimit64": 302}
+_AARCH64 = {"fchmodat": 53, "mount": 40, "umount2": 39, "setns": 268, "prlimit64": 261}
+# Calls added since Linux 4.20 or so have one number on every architecture.
+_UNIFORM = {
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "openat2": 437,
+    "pidfd_getfd": 438,
+    "mount_setattr": 442,
+}
+
+
+def _numbers() -> dict[str, int]:
+    machine = os.uname().machine
+    table = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(machine)
+    if table is None:
+        raise Unimplemented(f"cloche runs on x86_64 and aarch64, not on {machine}")
+    return table | _UNIFORM
+
+
+class _Long(_SimpleCData):
+    _type_ = "l"
+
+
+class _UnsignedLong(_SimpleCData):
+    _type_ = "L"
+
+
+class _Bytes(_SimpleCData):
+    _type_ = "z"
+
+
+class _Function(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+_NUMBERS = _numbers()
+_syscall = _Function(dlsym(dlopen(None, 0), "syscall"))
+
+
+def call(name: str, *arguments: int | bytes | None, path: str | bytes | None = None) -> int:
+    """Make one system call and return its result.
+
+    arguments: integers, or bytes for a pointer to their first byte (NUL-terminated by Python).
+    path: named in the OSError when the call fails.
+    """
+    words = [_UnsignedLong(a & 0xFFFFFFFFFFFFFFFF) if isinstance(a, int) else _Bytes(a) for a in arguments]
+    result: int = _syscall(_Long(_NUMBERS[name]), *words)
+    if result == -1:
+        errno = get_errno()
+        raise OSError(errno, f"{name}: {os.strerror(errno)}", path)
+    return result
+
+
+def _pack64(*words: int) -> bytes:
+    return b"".join(word.to_bytes(8, "little") for word in words)
+
+
+def open_tree(directory: int, path: str, flags: int = 0) -> int:
+    """open_tree(2): a descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy of it."""
+    return call("open_tree", directory, os.fsencode(path), flags | OPEN_TREE_CLOEXEC, path=path)
+
+
+def move_mount(mount: int, directory: int, path: str) -> None:
+    """move_mount(2): attach the mount behind a descriptor at a path."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if path else MOVE_MOUNT_T_EMPTY_PATH)
+    call("move_mount", mount, b"", directory, os.fsencode(path), flags, path=path)
+
+
+def fsopen(filesystem: str) -> int:
+    """fsopen(2): a descriptor of a filesystem being configured."""
+    return call("fsopen", filesystem.encode(), 1, path=filesystem)
+
+
+def fsconfig_string(context: int, key: str, value: str) -> None:
+    """fsconfig(2) with FSCONFIG_SET_STRING."""
+    call("fsconfig", context, FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0, path=key)
+
+
+def fsconfig_flag(context: int, key: str) -> None:
+    """fsconfig(2) with FSCONFIG_SET_FLAG."""
+    call("fsconfig", context, FSCONFIG_SET_FLAG, key.encode(), None, 0, path=key)
+
+
+def fsconfig_create(context: int) -> None:
+    """fsconfig(2) with FSCONFIG_CMD_CREATE: make the superblock."""
+    call("fsconfig", context, FSCONFIG_CMD_CREATE, None, None, 0)
+
+
+def fsmount(context: int, attributes: int = 0) -> int:
+    """fsmount(2): a detached mount of a configured filesystem. attributes: MOUNT_ATTR_*."""
+    return call("fsmount", context, 1, attributes)
+
+
+def filesystem_messages(context: int) -> str:
+    """What the kernel has to say about a failed fsconfig or fsmount: one line, may be empty."""
+    lines = []
+    while True:
+        try:
+            lines.append(os.read(context, 1024).decode(errors="replace").strip())
+        except OSError:
+            return "; ".join(lines)
+
+
+def mount_setattr(
+    directory: int,
+    path: str,
+    *,
+    add: int = 0,
+    clear: int = 0,
+    propagation: int = 0,
+    user_namespace: int = 0,
+    recursive: bool = False,
+) -> None:
+    """mount_setattr(2): change the attributes of a mount, with `recursive` of all below it too.
+
+    add, clear: MOUNT_ATTR_*; propagation: MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE or 0;
+    user_namespace: its descriptor where MOUNT_ATTR_IDMAP is added. An empty path means the mount
+    behind `directory` itself.
+    """
+    flags = (0 if path else AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
+    attributes = _pack64(add, clear, propagation, user_namespace)
+    call("mount_setattr", directory, os.fsencode(path), flags, attributes, len(attributes), path=path)
+
+
+def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+    """openat2(2): open a path with limits on how it may be resolved (RESOLVE_*)."""
+    how = _pack64(flags | os.O_CLOEXEC, mode, resolve)
+    return call("openat2", directory, os.fsencode(path), how, len(how), path=path)
+
+
+def umount2(path: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    call("umount2", os.fsencode(path), flags, path=path)
+
+
+def setns(namespace: int, kinds: int = 0) -> None:
+    """setns(2): enter a kernel namespace (the calling thread only)."""
+    call("setns", namespace, kinds)
+
+
+def pidfd_getfd(pidfd: int, descriptor: int) -> int:
+    """pidfd_getfd(2): a copy of another process's descriptor."""
+    return call("pidfd_getfd", pidfd, descriptor, 0)
+
+
+def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
+    """prlimit64(2): set both limits of a process; units are the resource's own."""
+    call("prlimit64", pid, resource, _pack64(soft & (2**64 - 1), hard & (2**64 - 1)), None)
