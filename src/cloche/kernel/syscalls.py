@@ -158,7 +158,8 @@ def filesystem_messages(context: int) -> str:
     lines = []
     while True:
         try:
-            lines.append(os.read(context, 1024).decode(errors="replace").strip())
+            # Each message begins with its severity: "e ", "w " or "i ".
+            lines.append(os.read(context, 1024).decode(errors="replace").strip()[2:])
         except OSError:
             return "; ".join(lines)
 
