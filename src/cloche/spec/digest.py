@@ -6,21 +6,24 @@ import sys
 
 from cloche.errors import InvalidArgument
 
-try:
-    from _sha256 import sha256 as _small_sha256
-except ImportError:  # Python 3.12 and newer
-    from _sha2 import sha256 as _small_sha256
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Buffer
-    from typing import Protocol
+    from hashlib import sha256 as _small_sha256
+    from typing import Protocol, TypeAlias
+
+    Buffer: TypeAlias = bytes | bytearray | memoryview
 
     class Hasher(Protocol):
         """What the hash objects of the standard library have in common."""
 
         def update(self, data: Buffer, /) -> None: ...
         def hexdigest(self) -> str: ...
+
+else:
+    try:
+        from _sha256 import sha256 as _small_sha256
+    except ImportError:  # Python 3.12 and newer
+        from _sha2 import sha256 as _small_sha256
 
 
 HEX_LENGTHS = {"sha256": 64, "sha512": 128}
