@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
-SOURCES := $(shell find src native -type f ! -path '*/__pycache__/*') hatch_build.py pyproject.toml README.md
+SOURCES := $(shell find src native -type f ! -path '*/__pycache__/*' ! -path 'src/cloche/native/*') hatch_build.py pyproject.toml README.md
 TOOLS_STAMP := $(VENV)/.tools
 STAMP := $(VENV)/.installed
 # One installation at a time, however many shells say `make`.

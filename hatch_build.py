@@ -80,6 +80,11 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchlin
             generate_operations(native, output)
             init = compile_program(native / "init.c", output / "cloche-init")
             build_data["force_include"][str(init)] = "cloche/native/cloche-init"
+            # Beside the sources too, for tests that import them from where they are.
+            beside = Path(self.root, "src", "cloche", "native", "cloche-init")
+            beside.parent.mkdir(exist_ok=True)
+            shutil.copy2(init, beside.with_suffix(".new"))
+            beside.with_suffix(".new").replace(beside)
 
 
 def generate_operations(native: Path, output: Path) -> None:

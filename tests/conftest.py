@@ -1,0 +1,124 @@
+"""Fixtures that all tests share. What they give is in the modules beside this one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import leftovers, peers
+from tests.bundles import Bundle, make_rootfs
+from tests.daemons import Containerd, Registry
+from tests.waiting import wait_until
+
+os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
+
+# A test that asks for one of these is part of the system's tests.
+SYSTEM_FIXTURES = {"bundle", "busybox_rootfs", "cgroup_parent", "containerd", "peer", "registry", "root"}
+
+_first_seen: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs root or other programs, so that `make unit` can leave it out."""
+    for item in items:
+        if SYSTEM_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.system)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Remember after which test a thing was first there, to name it if it stays."""
+    for thing in leftovers.quick():
+        _first_seen.setdefault(thing, item.nodeid)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail the session where it leaves a process, mount, cgroup, namespace or file behind.
+
+    On a machine where others are at work too, what they make in the meantime looks the same: so
+    outside CI it is a warning, but for processes, which are known to be ours.
+    """
+    before = leftovers.everything()
+    _first_seen.update(dict.fromkeys(before, "before"))
+    yield
+    try:
+        wait_until(lambda: leftovers.everything() <= before, timeout_s=3)
+    except TimeoutError:
+        left = sorted(leftovers.everything() - before)
+        lines = [f"{thing}  [{_first_seen.get(thing, 'unknown test')}]" for thing in left]
+        ours = peers.in_ci() or any(thing.startswith("process") for thing in left)
+        report = "left behind:\n" + "\n".join(lines)
+        if ours:
+            pytest.fail(report, pytrace=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(report, stacklevel=1)
+
+
+@pytest.fixture
+def peer() -> Callable[[str], str]:
+    """peer("runc"): the path of another project's program; skips where it is missing."""
+    return peers.peer
+
+
+@pytest.fixture
+def root() -> None:
+    """The test needs to be root of the machine."""
+    peers.require_root()
+
+
+@pytest.fixture(scope="session")
+def cloche() -> str:
+    """The installed `cloche` command."""
+    return peers.command("cloche")
+
+
+@pytest.fixture(scope="session")
+def cloche_runc() -> str:
+    """The installed `cloche-runc` command."""
+    return peers.command("cloche-runc")
+
+
+@pytest.fixture(scope="session")
+def busybox_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root filesystem of busybox, shared: not to be written to."""
+    return make_rootfs(tmp_path_factory.mktemp("busybox"))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, busybox_rootfs: Path) -> Bundle:
+    """A bundle of the test's own around busybox."""
+    return Bundle(tmp_path / "bundle", busybox_rootfs)
+
+
+@pytest.fixture
+def cgroup_parent(root: None) -> Iterator[str]:
+    """A cgroupsPath prefix of the test's own; what is left below it afterwards is an error."""
+    name = f"/cloche-test-{uuid.uuid4().hex[:8]}"
+    yield name
+    left = [line for line in leftovers.quick() if name in line]
+    for line in sorted(left, reverse=True):
+        os.rmdir(line.removeprefix("cgroup "))
+    # The parent itself is the test's, and may stay until here.
+    assert not [line for line in left if not line.endswith(name)], left
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A real registry on a loopback port, shared by the session."""
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """Debian's containerd on files of its own, shared by the session."""
+    peers.require_root()
+    with Containerd(tmp_path_factory.mktemp("containerd")) as running:
+        yield running

@@ -1,0 +1,145 @@
+"""Daemons of other projects, started by the tests on their own files and ended by pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.peers import peer
+from tests.waiting import wait_until
+
+STOP_TIMEOUT_S = 20
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def accepts(family: int, address: str | tuple[str, int]) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0
+
+
+class Daemon:
+    """One running daemon: a context manager that ends it and waits for its end.
+
+    log: receives what the daemon says; shown in the error where it does not come up.
+    """
+
+    def __init__(self, arguments: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | (environment or {}),
+                start_new_session=True,
+            )
+
+    def wait_for(self, family: int, address: str | tuple[str, int]) -> None:
+        """Wait until it listens at an address; RuntimeError with its log where it does not."""
+
+        def listening() -> bool:
+            return self.process.poll() is not None or accepts(family, address)
+
+        try:
+            wait_until(listening, timeout_s=30)
+        except TimeoutError:
+            self.stop()
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.process.args} did not come up:\n{self.log.read_text()[-4000:]}")
+
+    def stop(self) -> None:
+        """End it: SIGTERM, and SIGKILL where that does not help."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Registry(Daemon):
+    """A real docker-registry on a loopback port; `address` is "127.0.0.1:PORT".
+
+    htpasswd: a file of users, for a registry that asks for basic authentication.
+    """
+
+    def __init__(self, directory: Path, *, htpasswd: Path | None = None) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self.storage = directory / "storage"
+        lines = [
+            "version: 0.1",
+            "log: {level: error}",
+            f"storage: {{filesystem: {{rootdirectory: {self.storage}}}, delete: {{enabled: true}}}}",
+            f"http: {{addr: {self.address}}}",
+        ]
+        if htpasswd:
+            lines.append(f"auth: {{htpasswd: {{realm: test, path: {htpasswd}}}}}")
+        config = directory / "config.yml"
+        config.write_text("\n".join(lines) + "\n")
+        super().__init__([peer("docker-registry"), "serve", str(config)], directory / "log")
+        host, _, port = self.address.partition(":")
+        self.wait_for(socket.AF_INET, (host, int(port)))
+
+    def push(self, source: str, name: str) -> str:
+        """Copy an image in with skopeo; returns its reference in this registry.
+
+        source: as skopeo names it ("oci:/path:tag", "docker-archive:/path").
+        """
+        target = f"{self.address}/{name}"
+        arguments = [peer("skopeo"), "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
+        subprocess.run([*arguments, source, f"docker://{target}"], check=True, capture_output=True)
+        return target
+
+
+class Containerd(Daemon):
+    """Debian's containerd with root, state and socket of its own below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.address = str(directory / "containerd.sock")
+        config = directory / "config.toml"
+        config.write_text(
+            f"""version = 2
+root = "{directory}/root"
+state = "{directory}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "{self.address}"
+[debug]
+  level = "warn"
+"""
+        )
+        super().__init__([peer("containerd"), "--config", str(config)], directory / "log")
+        self.wait_for(socket.AF_UNIX, self.address)
+
+    def ctr(self, *arguments: str) -> list[str]:
+        """The words of a ctr command against this daemon."""
+        return [peer("ctr"), "--address", self.address, *arguments]
+
+    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run ctr; the result is not checked."""
+        command = self.ctr(*arguments)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

@@ -1,0 +1,106 @@
+"""What a test session leaves behind on the machine: nothing, or it fails."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Every process that descends from the session carries this in its environment, however often it
+# was handed to another parent.
+SESSION_VARIABLE = "CLOCHE_TEST_SESSION"
+
+STATE_DIRECTORIES = ("/run/cloche", "/var/lib/cloche", "/run/cloche-runc")
+
+
+def _token() -> bytes:
+    return f"{SESSION_VARIABLE}={os.environ.get(SESSION_VARIABLE, '')}".encode()
+
+
+def _mounts() -> Iterator[str]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split(" ")
+        yield f"mount {fields[4]} ({fields[fields.index('-') + 1]}, id {fields[0]})"
+
+
+def _cgroup_roots() -> Iterator[str]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split(" ")
+        if fields[fields.index("-") + 1] in ("cgroup", "cgroup2"):
+            yield fields[4]
+
+
+def _foreign(pid: str) -> bool:
+    """Whether a process is neither ours nor in a container: it lives in the machine's own root."""
+    try:
+        environment = Path("/proc", pid, "environ").read_bytes()
+        outside = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        return False
+    return outside and _token() not in environment.split(b"\0")
+
+
+def _cgroups() -> Iterator[str]:
+    """Every cgroup but those that others, such as the machine's session manager, put processes in."""
+    for root in _cgroup_roots():
+        for directory, _, _ in os.walk(root):
+            try:
+                pids = Path(directory, "cgroup.procs").read_text().split()
+            except OSError:
+                pids = []
+            if not (pids and all(_foreign(pid) for pid in pids)):
+                yield f"cgroup {directory}"
+
+
+def _processes() -> Iterator[str]:
+    """Descendants of this session other than itself, by the variable they carry."""
+    own = os.getpid()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == own:
+            continue
+        try:
+            environment = Path("/proc", entry, "environ").read_bytes()
+            words = Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            continue
+        if _token() in environment.split(b"\0"):
+            yield f"process {entry} ({words.decode(errors='replace').strip()[:200]})"
+
+
+def _namespaces() -> Iterator[str]:
+    """Every namespace that some process is in or that is bound to a path."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            for kind in ("net", "mnt", "pid", "ipc", "uts", "user", "cgroup"):
+                try:
+                    yield f"namespace {os.readlink(f'/proc/{entry}/ns/{kind}')}"
+                except OSError:
+                    continue
+
+
+def _files() -> Iterator[str]:
+    for directory in STATE_DIRECTORIES:
+        if os.path.isdir(directory):
+            yield f"directory {directory}"
+            for name in os.listdir(directory):
+                yield f"file {directory}/{name}"
+    for directory in (tempfile.gettempdir(), "/run", "/dev/shm"):
+        for name in os.listdir(directory):
+            if "cloche" in name:
+                yield f"file {directory}/{name}"
+
+
+def _loop_devices() -> Iterator[str]:
+    for device in Path("/sys/block").glob("loop*/loop/backing_file"):
+        yield f"loop device {device.parent.parent.name}"
+
+
+def quick() -> set[str]:
+    """The kinds that are cheap to look at after each test."""
+    return {*_mounts(), *_cgroups()}
+
+
+def everything() -> set[str]:
+    """All that a session could leave, one line each."""
+    return {*_mounts(), *_cgroups(), *_processes(), *_namespaces(), *_files(), *_loop_devices()}

@@ -1,0 +1,69 @@
+"""The programs that tests compare Cloche with, and what to say where one is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+# The program a test asks for, and the Debian package that has it.
+PACKAGES = {
+    "apt-get": "apt",
+    "bwrap": "bubblewrap",
+    "buildah": "buildah",
+    "busybox": "busybox-static",
+    "cc": "gcc",
+    "clang": "clang",
+    "containerd": "containerd",
+    "crun": "crun",
+    "ctr": "containerd",
+    "debootstrap": "debootstrap",
+    "docker-registry": "docker-registry",
+    "hyperfine": "hyperfine",
+    "ip": "iproute2",
+    "podman": "podman",
+    "runc": "runc",
+    "skopeo": "skopeo",
+    "strace": "strace",
+    "umoci": "umoci",
+    "unshare": "util-linux",
+    "zstd": "zstd",
+}
+
+
+def in_ci() -> bool:
+    """Whether a missing peer is a failure rather than a reason to skip."""
+    return os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test with a reason that says what to do; fail where nothing may be missing."""
+    if in_ci():
+        pytest.fail(f"not to be skipped in CI: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def peer(name: str) -> str:
+    """The path of a program that a test needs; the test ends here where it is missing."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
+    if path is None:
+        unavailable(f"needs {name}: apt-get install {PACKAGES.get(name, name)}")
+    return path
+
+
+def require_root() -> None:
+    """End the test here unless it runs as root of the machine."""
+    if os.geteuid() != 0:
+        unavailable("needs root: run the tests as root")
+
+
+def command(name: str) -> str:
+    """The path of one of Cloche's own installed commands."""
+    path = Path(sys.prefix, "bin", name)
+    if not path.exists():
+        pytest.fail(f"{path} is missing: run `make install`", pytrace=False)
+    return str(path)
