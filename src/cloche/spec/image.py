@@ -199,7 +199,7 @@ def _settle_media_type(document: Fields, outer: str, name: str) -> str:
     inner = document.string("mediaType")
     if document.integer("schemaVersion") == 1 or outer in SCHEMA1_TYPES or inner in SCHEMA1_TYPES:
         raise Unimplemented(
-            f"{name}: is in Docker's schema 1, which is no longer read; push the image again with a newer tool"
+            f"{name}: is in Docker's old schema 1, not read any more; push the image again with a newer tool"
         )
     if document.integer("schemaVersion") != 2:
         raise InvalidArgument(f"{name}: schemaVersion: must be 2")

@@ -81,13 +81,13 @@ def parse(text: str) -> Reference:
         raise InvalidArgument(f"image reference {_shown(text)}: 64 hexadecimal digits are an id, not a name")
     domain, remainder = _split_domain(rest)
     path, tag = _split_tag(remainder)
-    if domain == DEFAULT_DOMAIN and "/" not in path:
-        path = _OFFICIAL + path
     problem = _domain_problem(domain) or _path_problem(path) or (tag is not None and _tag_problem(tag))
     if problem:
         raise InvalidArgument(f"image reference {_shown(text)}: {problem}")
     if tag is None:
         tag = "" if digest else DEFAULT_TAG
+    if domain == DEFAULT_DOMAIN and "/" not in path:
+        path = _OFFICIAL + path
     return Reference(domain, path, tag, digest)
 
 
