@@ -1,0 +1,70 @@
+"""Which kernel namespaces a container has of its own, shares with the host, or joins."""
+
+from __future__ import annotations
+
+from cloche.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cloche.engine.options import Options
+    from cloche.spec.config import IDMapping, Namespace, NamespaceType
+
+_CONTAINER = "container:"
+# option, namespace, its file in /proc/PID/ns, and the modes beside "container:ID".
+_MODES: tuple[tuple[str, NamespaceType, str, tuple[str, ...]], ...] = (
+    ("network", "network", "net", ("private", "none", "host")),
+    ("pid", "pid", "pid", ("private", "host")),
+    ("ipc", "ipc", "ipc", ("private", "shareable", "host")),
+    ("uts", "uts", "uts", ("private", "host")),
+    ("userns", "user", "user", ("private", "host")),
+    ("cgroupns", "cgroup", "cgroup", ("private", "host")),
+)
+# Docker's names for what is the default here until there is a bridge.
+_SYNONYMS = {"network": {"default": "private", "": "private"}, "userns": {"": "host"}}
+
+
+def mode(options: Options, name: str) -> str:
+    """The mode of one namespace option in the words of `_MODES`."""
+    value: str = getattr(options, name)
+    return _SYNONYMS.get(name, {"": "private"}).get(value, value)
+
+
+def joined(options: Options) -> dict[str, str]:
+    """Option -> reference of the container whose namespace is joined. Raises InvalidArgument."""
+    found = {}
+    for name, _, _, modes in _MODES:
+        value = mode(options, name)
+        if value.startswith(_CONTAINER) and len(value) > len(_CONTAINER):
+            found[name] = value.removeprefix(_CONTAINER)
+        elif value not in modes:
+            known = ", ".join(modes)
+            raise InvalidArgument(f"invalid {name} mode {value!r}: must be {known} or container:ID")
+    return found
+
+
+def build(options: Options, pids: Mapping[str, int]) -> list[Namespace]:
+    """linux.namespaces. pids: for each option of `joined`, a process of that container.
+
+    The cgroup namespace is private by default on every kind of host: a container shall see its own
+    cgroup as the root. (Docker does so on cgroup v2 only.)
+    """
+    namespaces: list[Namespace] = [{"type": "mount"}]
+    for name, kind, file, _ in _MODES:
+        if name in pids:
+            namespaces.append({"type": kind, "path": f"/proc/{pids[name]}/ns/{file}"})
+        elif mode(options, name) != "host":
+            namespaces.append({"type": kind})
+    return namespaces
+
+
+def id_mappings(options: Options) -> list[IDMapping]:
+    """Ids of a private user namespace: the same numbers, so that files keep their owners.
+
+    What it takes away is every capability over the host's own namespaces; ids of their own need
+    idmapped mounts of the root file system.
+    """
+    if mode(options, "userns") != "private":
+        return []
+    return [{"containerID": 0, "hostID": 0, "size": 65536}]
