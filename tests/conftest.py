@@ -13,7 +13,6 @@ import pytest
 from tests import leftovers, peers
 from tests.bundles import Bundle, make_rootfs
 from tests.daemons import Containerd, Registry
-from tests.waiting import wait_until
 
 os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
 
@@ -44,21 +43,19 @@ def nothing_left_behind() -> Iterator[None]:
     On a machine where others are at work too, what they make in the meantime looks the same: so
     outside CI it is a warning, but for processes, which are known to be ours.
     """
-    before = leftovers.everything()
+    before = leftovers.everything(all_owners=True)
     _first_seen.update(dict.fromkeys(before, "before"))
     yield
-    try:
-        wait_until(lambda: leftovers.everything() <= before, timeout_s=3)
-    except TimeoutError:
-        left = sorted(leftovers.everything() - before)
-        lines = [f"{thing}  [{_first_seen.get(thing, 'unknown test')}]" for thing in left]
-        ours = peers.in_ci() or any(thing.startswith("process") for thing in left)
-        report = "left behind:\n" + "\n".join(lines)
-        if ours:
-            pytest.fail(report, pytrace=False)
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.warn(report, stacklevel=1)
+    left = leftovers.after_settling(before)
+    if not left:
+        return
+    lines = [f"{thing}  [{_first_seen.get(thing, 'unknown test')}]" for thing in sorted(left)]
+    report = "left behind:\n" + "\n".join(lines)
+    if peers.in_ci() or any(thing.startswith("process") for thing in left):
+        pytest.fail(report, pytrace=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(report, stacklevel=1)
 
 
 @pytest.fixture

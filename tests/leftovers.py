@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.waiting import wait_until
+
 # Every process that descends from the session carries this in its environment, however often it
 # was handed to another parent.
 SESSION_VARIABLE = "CLOCHE_TEST_SESSION"
@@ -41,15 +43,15 @@ def _foreign(pid: str) -> bool:
     return outside and _token() not in environment.split(b"\0")
 
 
-def _cgroups() -> Iterator[str]:
-    """Every cgroup but those that others, such as the machine's session manager, put processes in."""
+def _cgroups(*, all_owners: bool) -> Iterator[str]:
+    """Every cgroup; without all_owners not those that only others' processes are in."""
     for root in _cgroup_roots():
         for directory, _, _ in os.walk(root):
             try:
                 pids = Path(directory, "cgroup.procs").read_text().split()
             except OSError:
                 pids = []
-            if not (pids and all(_foreign(pid) for pid in pids)):
+            if all_owners or not pids or not all(_foreign(pid) for pid in pids):
                 yield f"cgroup {directory}"
 
 
@@ -98,9 +100,23 @@ def _loop_devices() -> Iterator[str]:
 
 def quick() -> set[str]:
     """The kinds that are cheap to look at after each test."""
-    return {*_mounts(), *_cgroups()}
+    return {*_mounts(), *_cgroups(all_owners=False)}
 
 
-def everything() -> set[str]:
-    """All that a session could leave, one line each."""
-    return {*_mounts(), *_cgroups(), *_processes(), *_namespaces(), *_files(), *_loop_devices()}
+def everything(*, all_owners: bool = False) -> set[str]:
+    """All that a session could leave, one line each.
+
+    all_owners: with the cgroups that others use, such as the machine's session manager: for the
+        picture taken before, since a session's own processes start in one of these.
+    """
+    cgroups = _cgroups(all_owners=all_owners)
+    return {*_mounts(), *cgroups, *_processes(), *_namespaces(), *_files(), *_loop_devices()}
+
+
+def after_settling(before: set[str], *, timeout_s: float = 3) -> set[str]:
+    """What is there and was not before, once the kernel has had time to take things down."""
+    try:
+        wait_until(lambda: everything() <= before, timeout_s=timeout_s)
+    except TimeoutError:
+        return everything() - before
+    return set()
