@@ -59,7 +59,7 @@ class Daemon:
         except TimeoutError:
             self.stop()
         if self.process.poll() is not None:
-            raise RuntimeError(f"{self.process.args} did not come up:\n{self.log.read_text()[-4000:]}")
+            raise RuntimeError(f"{self.process.args!r} did not come up:\n{self.log.read_text()[-4000:]}")
 
     def stop(self) -> None:
         """End it: SIGTERM, and SIGKILL where that does not help."""
