@@ -1,0 +1,205 @@
+"""The launcher: finds its environment wherever that lies, and hands arguments over untouched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.peers import command
+
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+BASE = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+
+DESCRIPTION = f"home = {BASE.parent}\nversion = {sys.version.split()[0]}\n"
+
+REPORT = """
+import sys
+
+def main():
+    flags = (sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode)
+    print(repr((__name__, sys.argv, flags)))
+    if sys.argv[1:] == ["search"]:
+        import elsewhere
+        print(elsewhere.__name__)
+    return 7
+"""
+
+
+class Environment:
+    """A directory laid out as a virtual environment, with a package that says how it was called."""
+
+    def __init__(self, prefix: Path, packages: str = f"lib/python{VERSION}/site-packages") -> None:
+        self.prefix = prefix
+        self.packages = prefix / packages
+        for module in ("cli/main", "runtime/command"):
+            path = self.packages / "cloche" / f"{module}.py"
+            path.parent.mkdir(parents=True)
+            path.write_text(REPORT)
+        (self.packages / "cloche" / "__init__.py").touch()
+        (prefix / "bin").mkdir(exist_ok=True)
+        for name in ("cloche", "cloche-runc"):
+            shutil.copy2(command(name), prefix / "bin" / name)
+
+    def describe(
+        self, text: str = f"home = {BASE.parent}\nversion = {sys.version.split()[0]}\n"
+    ) -> Environment:
+        """Write pyvenv.cfg."""
+        (self.prefix / "pyvenv.cfg").write_text(text)
+        return self
+
+
+def run(program: Path | str, *arguments: str | bytes, **options: object) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a program."""
+    result = subprocess.run(  # type: ignore[call-overload] # options are subprocess's own
+        [program, *arguments], capture_output=True, check=False, timeout=30, **options
+    )
+    return result.returncode, result.stdout.decode(), result.stderr.decode()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    """A virtual environment whose path has spaces and quotes in it."""
+    return Environment(tmp_path / "a 'quoted' \"place\"").describe()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("cloche", "cloche.cli.main"), ("cloche-runc", "cloche.runtime.command")]
+)
+def test_each_command_calls_its_own_entry_point(environment: Environment, name: str, module: str) -> None:
+    program = environment.prefix / "bin" / name
+    code, output, _ = run(program, "run", "--flag", "")
+    assert code == 7
+    assert output == repr((module, [str(program), "run", "--flag", ""], (1, 1, 1))) + "\n"
+
+
+def test_arguments_arrive_byte_for_byte(environment: Environment) -> None:
+    words: list[str | bytes] = [
+        "-c",
+        "--",
+        "-I",
+        "import sys",
+        "\n",
+        "a'b\"c",
+        b"\xff\xfe",
+        "ü",
+        "x" * 100_000,
+    ]
+    _, output, _ = run(environment.prefix / "bin" / "cloche", *words)
+    expected = [os.fsdecode(word) for word in words]
+    assert repr(expected)[1:-1] in output
+
+
+def test_python_s_own_variables_do_not_reach_it(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "posix.py").write_text("raise SystemExit(99)")
+    variables = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nowhere", "PYTHONSTARTUP": "/nowhere"}
+    code, _, _ = run(environment.prefix / "bin" / "cloche", env=os.environ | variables, cwd=tmp_path)
+    assert code == 7
+
+
+def test_a_symbolic_link_and_any_first_argument_lead_to_the_same_program(
+    environment: Environment, tmp_path: Path
+) -> None:
+    link = tmp_path / "renamed"
+    link.symlink_to(environment.prefix / "bin" / "cloche-runc")
+    code, output, _ = run(link, executable=str(link))
+    assert code == 7
+    assert "cloche.runtime.command" in output
+    result = subprocess.run(["anything at all"], executable=link, capture_output=True, check=False)
+    assert result.stdout.decode() == output
+    result = subprocess.run(["cloche"], executable=link, capture_output=True, check=False)
+    assert result.stdout.decode() == output
+
+
+def test_the_directory_s_version_is_found_where_the_description_has_none(environment: Environment) -> None:
+    environment.describe(f"home={BASE.parent}  \r\nother = 1")
+    assert run(environment.prefix / "bin" / "cloche")[0] == 7
+
+
+@pytest.mark.parametrize("packages", ["site-packages", "dist-packages"])
+def test_without_a_description_the_interpreter_beside_it_is_taken(tmp_path: Path, packages: str) -> None:
+    environment = Environment(tmp_path / "usr", f"lib/python{VERSION}/{packages}")
+    (environment.prefix / "bin" / f"python{VERSION}").symlink_to(BASE)
+    code, output, error = run(environment.prefix / "bin" / "cloche", "list")
+    assert (code, error) == (7, "")
+    assert "cloche.cli.main" in output
+
+
+def test_outside_an_environment_site_is_asked_for_what_is_missing(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "usr")
+    (environment.prefix / "bin" / f"python{VERSION}").symlink_to(BASE)
+    code, _, error = run(environment.prefix / "bin" / "cloche", "search")
+    assert code == 1
+    assert "ModuleNotFoundError: No module named 'elsewhere'" in error
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (
+            "version = 3.11.0\n",
+            "cloche: no `home` in {prefix}/pyvenv.cfg: make the virtual environment again\n",
+        ),
+        (
+            "home = /nowhere\n",
+            "cloche: the Python of this virtual environment is gone: /nowhere/python3: make the environment again\n",
+        ),
+    ],
+)
+def test_a_broken_environment_is_said_in_one_line(
+    environment: Environment, description: str, message: str
+) -> None:
+    environment.describe(description)
+    code, output, error = run(environment.prefix / "bin" / "cloche")
+    assert (code, output) == (127, "")
+    assert error == f"cloche: {message.format(prefix=environment.prefix)}\n"
+
+
+def test_a_missing_package_is_said_in_one_line(environment: Environment) -> None:
+    (environment.packages / "cloche" / "__init__.py").unlink()
+    code, _, error = run(environment.prefix / "bin" / "cloche")
+    assert code == 127
+    assert error == f"cloche: the cloche package is not under {environment.prefix}/lib: install it again\n"
+
+
+def test_an_unknown_name_is_said_in_one_line(environment: Environment) -> None:
+    other = environment.prefix / "bin" / "docker"
+    shutil.copy2(environment.prefix / "bin" / "cloche", other)
+    code, _, error = run(other)
+    assert code == 127
+    assert (
+        error
+        == "cloche: not one of its commands: docker: this program is to be called cloche or cloche-runc\n"
+    )
+
+
+def test_a_path_that_is_too_long_is_refused(environment: Environment) -> None:
+    environment.describe("home = /" + "x" * 5000 + "\n")
+    code, _, error = run(environment.prefix / "bin" / "cloche")
+    assert code == 127
+    assert error.startswith("cloche: a path is too long: ")
+
+
+def test_output_that_nobody_reads_is_no_traceback(environment: Environment) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        result = subprocess.run(
+            [environment.prefix / "bin" / "cloche"], stdout=write, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(write)
+    assert (result.returncode, result.stderr) == (7, b"")
+
+
+def test_the_programs_need_no_library_and_have_no_executable_stack() -> None:
+    for name in ("cloche", "cloche-runc"):
+        data = Path(command(name)).read_bytes()
+        assert data[:4] == b"\x7fELF"
+        assert b".interp" not in data
+        assert b"ld-linux" not in data
+        assert len(data) < 64 * 1024
