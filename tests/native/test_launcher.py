@@ -142,11 +142,11 @@ def test_outside_an_environment_site_is_asked_for_what_is_missing(tmp_path: Path
     [
         (
             "version = 3.11.0\n",
-            "cloche: no `home` in {prefix}/pyvenv.cfg: make the virtual environment again\n",
+            "no `home` in {prefix}/pyvenv.cfg: make the virtual environment again",
         ),
         (
             "home = /nowhere\n",
-            "cloche: the Python of this virtual environment is gone: /nowhere/python3: make the environment again\n",
+            "the Python of this virtual environment is gone: /nowhere/python3: make the environment again",
         ),
     ],
 )
