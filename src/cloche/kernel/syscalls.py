@@ -55,8 +55,8 @@ RESOLVE_NO_SYMLINKS = 0x4
 RESOLVE_BENEATH = 0x8
 RESOLVE_IN_ROOT = 0x10
 
-_X86_64 = {"fchmodat": 268, "mount": 165, "umount2": 166, "setns": 308, "prlimit64": 302}
-_AARCH64 = {"fchmodat": 53, "mount": 40, "umount2": 39, "setns": 268, "prlimit64": 261}
+_X86_64 = {"fchmodat": 268, "mount": 165, "umount2": 166, "setns": 308, "unshare": 272, "prlimit64": 302}
+_AARCH64 = {"fchmodat": 53, "mount": 40, "umount2": 39, "setns": 268, "unshare": 97, "prlimit64": 261}
 # Calls added since Linux 4.20 or so have one number on every architecture.
 _UNIFORM = {
     "open_tree": 428,
@@ -199,6 +199,11 @@ def umount2(path: str, flags: int = 0) -> None:
 def setns(namespace: int, kinds: int = 0) -> None:
     """setns(2): enter a kernel namespace (the calling thread only)."""
     call("setns", namespace, kinds)
+
+
+def unshare(kinds: int) -> None:
+    """unshare(2): give the calling thread its own copy of what it shares with its process."""
+    call("unshare", kinds)
 
 
 def pidfd_getfd(pidfd: int, descriptor: int) -> int:

@@ -1,0 +1,334 @@
+"""One container's cgroups: a directory in every hierarchy, made, limited, watched and removed together.
+
+Nobody is moved here by pid. Writing another process's pid to a v1 cgroup waits 12 to 15 ms for
+an RCU grace period; a process that writes "0" to a `tasks` file opened for it does not wait. So
+this class only names those files, and the container's own first step is to join.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from cloche.errors import FailedPrecondition, InvalidArgument, Unavailable
+from cloche.kernel.cgroups import devices, processes, v1, v2
+from cloche.kernel.cgroups.files import Write, read, write, write_all
+from cloche.kernel.cgroups.layout import UNIFIED, Layout
+from cloche.kernel.cgroups.metrics import Metrics, oom_kills, read_metrics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Self
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NAMED = "name="
+
+
+class Cgroup:
+    """The cgroups of one container.
+
+    paths: controller (`memory`, `name=systemd`, "" for cgroup2) to absolute directory; this is what a
+    container's state keeps, and all that `load` needs.
+    """
+
+    def __init__(self, layout: Layout, paths: Mapping[str, str]) -> None:
+        self._layout = layout
+        self.paths: dict[str, str] = dict(paths)
+
+    @classmethod
+    def load(cls, layout: Layout, paths: Mapping[str, str]) -> Self:
+        """The cgroups at the places that were stored; nothing is looked at yet."""
+        return cls(layout, paths)
+
+    @classmethod
+    def plan(cls, layout: Layout, path: str) -> Self:
+        """The cgroups that `make` would make for a cgroups path: what to write down before it does.
+
+        path: linux.cgroupsPath, or the container's id where there is none. Absolute: from the root
+            of each hierarchy; relative: below where the caller sits in it.
+        Raises InvalidArgument when it names no cgroup.
+        """
+        if not path:
+            raise InvalidArgument("linux.cgroupsPath: is empty")
+        return cls(layout, layout.directories(path))
+
+    @classmethod
+    def create(cls, layout: Layout, path: str, *, rootless: bool = False) -> Self:
+        """`plan` and `make` in one."""
+        cgroup = cls.plan(layout, path)
+        cgroup.make(rootless=rootless)
+        return cgroup
+
+    def make(self, *, rootless: bool = False) -> None:
+        """Make the directories, and those above them. On any failure what was made is removed.
+
+        rootless: leave out hierarchies in which the caller may not make any.
+        A directory that is there already is taken over when nothing runs in it.
+        Raises FailedPrecondition when something does, OSError when the kernel refuses.
+        """
+        made: list[str] = []
+        try:
+            for directory in self._directories():
+                try:
+                    self._make(directory, made)
+                except OSError as error:
+                    if not rootless or error.errno not in _REFUSED:
+                        raise
+                    self._forget(directory)
+        except BaseException:
+            for directory in reversed(made):
+                os.rmdir(directory)
+            raise
+
+    def _directories(self) -> list[str]:
+        """Each directory once: v1 controllers can share a hierarchy."""
+        return list(dict.fromkeys(self.paths.values()))
+
+    def _forget(self, directory: str) -> None:
+        self.paths = {name: path for name, path in self.paths.items() if path != directory}
+
+    def _make(self, directory: str, made: list[str]) -> None:
+        unified = directory == self.paths.get(UNIFIED)
+        if unified:
+            self._delegate(directory, made)
+        if not _make_directory(directory, made):
+            running = processes.listed(directory)
+            if running:
+                raise FailedPrecondition(
+                    f"the cgroup {directory!r} has {len(running)} processes in it: choose another cgroupsPath"
+                )
+        if directory == self.paths.get("cpuset") and not unified:
+            _seed_cpuset(directory)
+
+    def _delegate(self, directory: str, made: list[str]) -> None:
+        """Hand every controller cgroup2 has down to the parent's children."""
+        root = self._layout.unified.mountpoint if self._layout.unified else os.path.dirname(directory)
+        controllers = read(f"{root}/cgroup.controllers").split()
+        parent = os.path.dirname(directory)
+        if not controllers:
+            return
+        _make_directory(parent, made)
+        if set(controllers) <= set(read(f"{parent}/cgroup.subtree_control").split()):
+            return
+        place = root
+        for name in ("", *parent[len(root) + 1 :].split("/")):
+            place = f"{place}/{name}" if name else place
+            for controller in controllers:
+                # A cgroup with processes in it, or one that was not delegated to us, refuses. The
+                # limit that needs the controller says so, if there is one.
+                _quietly_write(f"{place}/cgroup.subtree_control", f"+{controller}")
+
+    def apply(self, resources: Mapping[str, Any], *, rootless: bool = False) -> list[str]:
+        """Give the cgroups the limits of linux.resources; returns warnings.
+
+        rootless: a device rule that may not be set is left out, as nothing can be done about it.
+        Raises InvalidArgument for values that cannot be, FailedPrecondition for a limit whose
+        controller this machine lacks, OSError naming limit and value when the kernel refuses.
+        """
+        self._check_usage(resources)
+        by_directory: dict[str, list[Write]] = {}
+        for item in v1.writes(resources):
+            if item.controller in self.paths:
+                by_directory.setdefault(self.paths[item.controller], []).append(item)
+            elif UNIFIED not in self.paths:
+                raise _missing(item)
+        if UNIFIED in self.paths:
+            for item in v2.writes(resources):
+                if item.controller not in self.paths or item.source.startswith("unified["):
+                    self._require(item)
+                    by_directory.setdefault(self.paths[UNIFIED], []).append(item)
+        elif resources.get("unified"):
+            raise FailedPrecondition("linux.resources.unified: this machine has no cgroup2 hierarchy")
+        for directory, items in by_directory.items():
+            write_all(directory, items)
+        self._apply_devices(resources.get("devices") or (), rootless=rootless)
+        return _warnings(resources)
+
+    def _require(self, item: Write) -> None:
+        """Refuse a v2 limit whose controller is not there, by a name rather than by ENOENT."""
+        if item.optional or item.controller == "cgroup" or item.controller in self._unified_controllers():
+            return
+        raise _missing(item)
+
+    def _unified_controllers(self) -> list[str]:
+        names = read(f"{self.paths[UNIFIED]}/cgroup.controllers").split()
+        return [*names, "blkio"] if "io" in names else names
+
+    def _check_usage(self, resources: Mapping[str, Any]) -> None:
+        """memory.checkBeforeUpdate: v1's kernel refuses a limit below the usage, v2's starts to kill."""
+        memory = resources.get("memory") or {}
+        limit = memory.get("limit") or 0
+        if limit <= 0 or not memory.get("checkBeforeUpdate") or "memory" in self.paths:
+            return
+        usage = int(read(f"{self.paths[UNIFIED]}/memory.current"))
+        if usage > limit:
+            raise FailedPrecondition(
+                f"linux.resources.memory.limit: {limit} is less than the {usage} bytes that are in use"
+            )
+
+    def _apply_devices(self, rules: Any, *, rootless: bool) -> None:
+        directory = self.paths.get("devices")
+        if directory is None:
+            return
+        wanted = devices.compile_rules((*rules, *devices.DEFAULT_RULES))
+        try:
+            current = devices.parse_list(read(f"{directory}/devices.list"))
+            for file, line in devices.transition(current, wanted):
+                write(f"{directory}/{file}", line)
+        except OSError as error:
+            if not rootless or error.errno not in _REFUSED:
+                raise
+
+    def task_files(self) -> list[str]:
+        """The v1 `tasks` files; a single-threaded process that writes "0" to each has joined."""
+        unified = self.paths.get(UNIFIED)
+        return [f"{directory}/tasks" for directory in self._directories() if directory != unified]
+
+    def unified_directory(self) -> str | None:
+        """The cgroup2 directory, to be opened for CLONE_INTO_CGROUP; None where there is none."""
+        return self.paths.get(UNIFIED)
+
+    def processes(self, *, recursive: bool = True) -> list[int]:
+        """The pids inside, sorted; `recursive`: those in cgroups below too."""
+        return processes.inside(self._roster(), recursive=recursive)
+
+    def _roster(self) -> str:
+        """The directory that certainly lists every process: a v1 one, since all join those."""
+        for name in ("freezer", "pids", "memory", "devices"):
+            if name in self.paths:
+                return self.paths[name]
+        return next((path for name, path in self.paths.items() if name), self.paths.get(UNIFIED, ""))
+
+    def exists(self) -> bool:
+        """Whether the directory that lists the processes is there."""
+        return os.path.isdir(self._roster())
+
+    def freeze(self) -> None:
+        """Stop every process until `thaw`. On failure everything runs again.
+
+        Raises FailedPrecondition without a freezer, Unavailable when processes cannot be stopped.
+        """
+        if "freezer" in self.paths:
+            processes.freeze_legacy(self.paths["freezer"])
+        elif UNIFIED in self.paths:
+            processes.freeze_unified(self.paths[UNIFIED])
+        else:
+            raise FailedPrecondition("this machine has no freezer cgroup: nothing can be paused")
+
+    def thaw(self) -> None:
+        """Let everything run again; nothing happens when it does already."""
+        if "freezer" in self.paths:
+            write(f"{self.paths['freezer']}/freezer.state", "THAWED")
+        elif UNIFIED in self.paths:
+            write(f"{self.paths[UNIFIED]}/cgroup.freeze", "0")
+
+    def frozen(self) -> bool:
+        """Whether the cgroup itself was frozen (not merely one above it)."""
+        try:
+            if "freezer" in self.paths:
+                return read(f"{self.paths['freezer']}/freezer.self_freezing") == "1"
+            return UNIFIED in self.paths and read(f"{self.paths[UNIFIED]}/cgroup.freeze") == "1"
+        except FileNotFoundError:
+            return False
+
+    def kill(self, signal: int = 9) -> None:
+        """Send a signal to every process inside, so that none escapes by forking meanwhile.
+
+        With SIGKILL what was paused is let go, to die. The caller itself is never signalled.
+        """
+        unified = self.paths.get(UNIFIED)
+        if signal == 9 and unified and processes.kill_unified(unified) and len(self._directories()) == 1:
+            return
+        was_frozen = self.frozen()
+        try:
+            inside = self.processes()
+            if not inside:
+                return
+            self._hold()
+            processes.signal_all(self._roster(), signal)
+        except FileNotFoundError:
+            return
+        finally:
+            if signal == 9 or not was_frozen:
+                self._release()
+
+    def _hold(self) -> None:
+        """Freeze where that can be done: signals then meet everyone, and no pid is another's."""
+        try:
+            self.freeze()
+        except (FailedPrecondition, Unavailable):
+            pass
+
+    def _release(self) -> None:
+        try:
+            self.thaw()
+        except FileNotFoundError:
+            pass
+
+    def destroy(self, *, timeout_s: float = 5.0) -> None:
+        """Remove the directories and all below them; those that are gone already do not matter.
+
+        timeout_s: how long to wait for killed processes to leave.
+        Raises Unavailable, naming who is still inside, when it takes longer.
+        """
+        left = processes.remove(self._directories(), timeout_s=timeout_s)
+        if left:
+            inside = ", ".join(str(pid) for pid in processes.inside(left[0], recursive=True)[:5]) or "nobody"
+            raise Unavailable(f"the cgroup {left[0]!r} is still busy (pids inside: {inside}): kill them first")
+
+    def metrics(self) -> Metrics:
+        """What is used now; parts whose controller is missing are None."""
+        return read_metrics(self.paths)
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed inside for want of memory."""
+        return oom_kills(self.paths)
+
+
+def _make_directory(directory: str, made: list[str]) -> bool:
+    """mkdir with parents, noting each new one in `made`; False when it was there."""
+    try:
+        os.mkdir(directory, 0o755)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        _make_directory(os.path.dirname(directory), made)
+        return _make_directory(directory, made)
+    made.append(directory)
+    return True
+
+
+def _seed_cpuset(directory: str) -> None:
+    """Give a new v1 cpuset its parent's CPUs and memory nodes: with none, nobody can join it."""
+    parent = os.path.dirname(directory)
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        value = read(f"{parent}/{file}")
+        if not value:
+            _seed_cpuset(parent)
+            value = read(f"{parent}/{file}")
+        if not read(f"{directory}/{file}"):
+            write(f"{directory}/{file}", value)
+
+
+def _quietly_write(path: str, value: str) -> None:
+    try:
+        write(path, value)
+    except OSError:
+        pass
+
+
+def _missing(item: Write) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"linux.resources.{item.source}: this machine has no {item.controller!r} cgroup controller: "
+        "remove the limit or mount the controller"
+    )
+
+
+def _warnings(resources: Mapping[str, Any]) -> list[str]:
+    memory = resources.get("memory") or {}
+    return [
+        f"linux.resources.memory.{key} is ignored: kernels no longer limit it on its own"
+        for key in ("kernel", "kernelTCP")
+        if memory.get(key)
+    ]
