@@ -284,7 +284,7 @@ class _Session:
         database.execute("PRAGMA wal_autocheckpoint=0")
         configure = getattr(database, "setconfig", None)  # Python 3.12 and newer
         if configure is not None:
-            configure(_NO_CHECKPOINT_ON_CLOSE, True)  # noqa: FBT003
+            configure(_NO_CHECKPOINT_ON_CLOSE, True)
         return database
 
     def _migrate(self, database: Connection) -> None:

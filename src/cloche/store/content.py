@@ -1,0 +1,203 @@
+"""Content: blobs by digest, read-only once they are there.
+
+    ROOT/blobs/<algorithm>/<hex>      whole and verified
+    ROOT/ingest/<hash of ref>/        arriving (store.ingest)
+    ROOT/trash/                       on its way out
+    ROOT/lock                         held shared while a blob is put in place or its age renewed,
+                                      exclusively while the collector takes one away
+
+A blob's modification time says when it was last put or wanted; what nothing refers to is kept for
+a day after that (store.collect).
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, LOCK_SH, flock
+
+from cloche.errors import DataLoss, NotFound, ResourceExhausted
+from cloche.spec import digest as digests
+from cloche.spec.record import Record
+from cloche.store import clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloche.store.ingest import Status, Writer
+
+_RENEW_AFTER_NS = clock.HOUR
+
+
+class Info(Record):
+    """A blob as it lies on disk. used_at: when it was last put or wanted, in ns since 1970."""
+
+    digest: str
+    size: int
+    used_at: int
+
+
+class ContentStore:
+    """The blobs below a directory, which is made when the first one arrives."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def path(self, digest: str) -> str:
+        """Where the blob is, or would be. Raises InvalidArgument for what is no digest."""
+        algorithm, digits = digests.parse(digest)
+        return f"{self.root}/blobs/{algorithm}/{digits}"
+
+    def open(self, digest: str) -> int:
+        """A descriptor of the blob for reading, from its start. Raises NotFound."""
+        try:
+            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise NotFound(f"content {digest}: not here") from None
+
+    def read(self, digest: str, *, limit_bytes: int = 4 << 20) -> bytes:
+        """The whole blob, verified once more.
+
+        Raises NotFound, ResourceExhausted when it is larger than `limit_bytes`, and DataLoss when
+        the disk has something else than the digest says.
+        """
+        descriptor = self.open(digest)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > limit_bytes:
+                raise ResourceExhausted(f"content {digest}: has {size} bytes; at most {limit_bytes} are read")
+            data = _read_all(descriptor, size)
+        finally:
+            os.close(descriptor)
+        if digests.of(data, digests.parse(digest)[0]) != digest:
+            raise DataLoss(f"content {digest}: damaged on disk: remove it and pull again")
+        return data
+
+    def exists(self, digest: str) -> bool:
+        """Whether the blob is here; if so it stays for another day, whatever refers to it."""
+        path = self.path(digest)
+        try:
+            age = clock.now() - os.stat(path).st_mtime_ns
+            if age > _RENEW_AFTER_NS:
+                with self.locked():
+                    renew(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def size(self, digest: str) -> int:
+        """The blob's size in bytes. Raises NotFound."""
+        return self.info(digest).size
+
+    def info(self, digest: str) -> Info:
+        """What the disk knows of a blob. Raises NotFound."""
+        try:
+            status = os.stat(self.path(digest), follow_symlinks=False)
+        except FileNotFoundError:
+            raise NotFound(f"content {digest}: not here") from None
+        return Info(digest, status.st_size, status.st_mtime_ns)
+
+    def walk(self) -> Iterator[Info]:
+        """Every blob, in no order; blobs that come or go meanwhile may be missed."""
+        for algorithm in digests.HEX_LENGTHS:
+            try:
+                entries = os.scandir(f"{self.root}/blobs/{algorithm}")
+            except FileNotFoundError:
+                continue
+            with entries:
+                for entry in entries:
+                    try:
+                        yield self.info(f"{algorithm}:{entry.name}")
+                    except NotFound:
+                        continue
+
+    def delete(self, digest: str) -> None:
+        """Remove a blob whoever refers to it. Raises NotFound.
+
+        Those who have it open can read on; the space is free when they close it.
+        """
+        path = self.path(digest)
+        with self.locked(exclusive=True):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                raise NotFound(f"content {digest}: not here") from None
+
+    def put(self, data: bytes) -> str:
+        """Store bytes that are whole already; returns their digest."""
+        digest = digests.of(data)
+        if not self.exists(digest):
+            ref = f"put {digest} {os.getpid()} {os.urandom(8).hex()}"
+            with self.writer(ref, digest=digest, size=len(data)) as writer:
+                writer.write(data)
+                writer.commit()
+        return digest
+
+    def writer(self, ref: str, *, digest: str | None = None, size: int | None = None) -> Writer:
+        """Begin, or resume, the ingest called `ref` (store.ingest.Writer says how it goes on).
+
+        digest, size: what is expected, if known; `commit` insists on them.
+        Raises Unavailable at once while another writer has this ref.
+        """
+        from cloche.store.ingest import Writer
+
+        return Writer(self, ref, digest=digest, size=size)
+
+    def ingests(self) -> Iterator[Status]:
+        """What is arriving, or was interrupted."""
+        from cloche.store.ingest import statuses
+
+        return statuses(self)
+
+    def abort(self, ref: str) -> None:
+        """Forget an interrupted ingest. Raises NotFound, or Unavailable while it has a writer."""
+        from cloche.store.ingest import abort
+
+        abort(self, ref)
+
+    def locked(self, *, exclusive: bool = False) -> _Lock:
+        """A `with` block in which no collector works; or, exclusively, no one else puts a blob."""
+        return _Lock(self.root, LOCK_EX if exclusive else LOCK_SH)
+
+
+class _Lock:
+    def __init__(self, root: str, kind: int) -> None:
+        self._root = root
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(f"{self._root}/lock", flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(self._root, mode=0o700, exist_ok=True)
+            self._descriptor = os.open(f"{self._root}/lock", flags, 0o600)
+        flock(self._descriptor, self._kind)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def renew(path: str) -> None:
+    """Say that the blob at a path is wanted now."""
+    now = clock.now()
+    os.utime(path, ns=(now, now))
+
+
+def sync_directory(path: str) -> None:
+    """Make a rename into a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size + 1)
+    if len(data) >= size:
+        return data
+    parts = [data]
+    while chunk := os.read(descriptor, 1 << 20):
+        parts.append(chunk)
+    return b"".join(parts)
