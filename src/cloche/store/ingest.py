@@ -69,6 +69,8 @@ class Writer:
             )
             self._note()
             self._hash, self.offset = self._resume()
+            if size is not None and self.offset > size:
+                self.restart()
         except BaseException:
             self.close()
             raise
@@ -156,7 +158,6 @@ class Writer:
         return hashing, offset
 
     def _put_in_place(self, target: str) -> None:
-        os.fchmod(self._file, 0o444)
         os.fsync(self._file)
         faults.point("content.synced")
         now = clock.now()
@@ -171,6 +172,7 @@ class Writer:
                 sync_directory(os.path.dirname(directory))
                 os.rename(f"{self._directory}/data", target)
             faults.point("content.renamed")
+            os.fchmod(self._file, 0o444)
             sync_directory(directory)
 
 
@@ -254,166 +256,6 @@ def _status(directory: str) -> Status | None:
     )
 
 
-def abort(self) -> None:
-        """Forget the ingest and its bytes, and close."""
-        if self._lock >= 0:
-            _remove(self._directory)
-            self.close()
-
-    def close(self) -> None:
-        """Free the ref; bytes that were not committed stay for a resume."""
-        for descriptor in (self._file, self._lock):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._file = self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_lock", -1) >= 0:
-            self.close()
-
-    def _what(self) -> str:
-        return f"content {self._digest or self.ref}"
-
-    def _note(self) -> None:
-        old = _read_note(self._directory)
-        note = {
-            "ref": self.ref,
-            "expected": self._digest or "",
-            "total": self._size or 0,
-            "started": old["started"] if old else clock.now(),
-        }
-        temporary = f"{self._directory}/ref.new"
-        with open(temporary, "wb") as file:
-            file.write(document.dumps(note))
-        os.rename(temporary, f"{self._directory}/ref")
-
-    def _resume(self) -> tuple[Hasher, int]:
-        hashing = digests.hasher(self._algorithm)
-        offset = 0
-        while chunk := os.read(self._file, _CHUNK_BYTES):
-            hashing.update(chunk)
-            offset += len(chunk)
-        return hashing, offset
-
-    def _put_in_place(self, target: str) -> None:
-        os.fchmod(self._file, 0o444)
-        os.fsync(self._file)
-        faults.point("content.synced")
-        now = clock.now()
-        with self._store.locked():
-            os.utime(self._file, ns=(now, now))
-            directory = os.path.dirname(target)
-            # Also where the blob is there already: these bytes were verified a moment ago.
-            try:
-                os.rename(f"{self._directory}/data", target)
-            except FileNotFoundError:
-                os.makedirs(directory, exist_ok=True)
-                sync_directory(os.path.dirname(directory))
-                os.rename(f"{self._directory}/data", target)
-            faults.point("content.renamed")
-            sync_directory(directory)
-
-
-def _directory(store: ContentStore, ref: str) -> str:
-    name = digests.of(ref.encode()).partition(":")[2]
-    return f"{store.root}/ingest/{name}"
-
-
-def _claim(directory: str, ref: str) -> int:
-    """Lock an ingest's directory, making it if need be; returns the lock's descriptor."""
-    while True:
-        try:
-            lock = locks.claim(f"{directory}/lock")
-        except FileNotFoundError:
-            base = os.path.dirname(directory)
-            os.makedirs(os.path.dirname(base), mode=0o700, exist_ok=True)
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            continue
-        if lock is None:
-            raise Unavailable(f"ingest {ref!r}: another writer has it: wait for it, or try again")
-        return lock
-
-
-def _remove(directory: str) -> None:
-    """Take an ingest away; its lock, which the caller has, goes last."""
-    for name in ("ref.new", "ref", "data", "lock"):
-        try:
-            os.unlink(f"{directory}/{name}")
-        except FileNotFoundError:
-            pass
-    try:
-        os.rmdir(directory)
-    except OSError:
-        pass  # the next writer of the ref is in it already
-
-
-def _read_note(directory: str) -> dict[str, Any] | None:
-    try:
-        note = document.load_file(f"{directory}/ref", limit_bytes=1 << 16)
-    except (OSError, InvalidArgument):
-        return None
-    return note if isinstance(note, dict) and isinstance(note.get("started"), int) else None
-
-
-def statuses(store: ContentStore) -> Iterator[Status]:
-    """Every ingest in the store."""
-    try:
-        names = os.listdir(f"{store.root}/ingest")
-    except FileNotFoundError:
-        return
-    for name in names:
-        found = _status(f"{store.root}/ingest/{name}")
-        if found is not None:
-            yield found
-
-
-def status(store: ContentStore, ref: str) -> Status:
-    """One ingest. Raises NotFound."""
-    found = _status(_directory(store, ref))
-    if found is None:
-        raise NotFound(f"ingest {ref!r}: there is none")
-    return found
-
-
-def _status(directory: str) -> Status | None:
-    note = _read_note(directory)
-    try:
-        file = os.open(f"{directory}/data", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        data = os.fstat(file)
-        active = not _try_lock(file)
-    finally:
-        os.close(file)
-    if note is None:
-        return None
-    return Status(
-        ref=note["ref"],
-        offset=data.st_size,
-        total=note["total"],
-        expected=note["expected"],
-        started_at=note["started"],
-        updated_at=data.st_mtime_ns,
-        active=active,
-    )
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        flock(file, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    flock(file, LOCK_UN)
-    return True
-
-
 def abort(store: ContentStore, ref: str) -> None:
     """Forget an interrupted ingest. Raises NotFound, or Unavailable while it has a writer."""
     directory = _directory(store, ref)
@@ -442,7 +284,8 @@ def forget_older(store: ContentStore, before: int, keep: frozenset[str]) -> list
         note = _read_note(directory)
         ref = str(note["ref"]) if note else name
         try:
-            touched = os.stat(f"{directory}/data" if note else directory).st_mtime_ns
+            data = f"{directory}/data"
+            touched = os.stat(data if os.path.exists(data) else directory).st_mtime_ns
             if touched < before and ref not in keep:
                 _forget(directory, ref)
                 gone.append(ref)
