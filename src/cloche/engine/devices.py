@@ -26,7 +26,8 @@ def build(options: Options) -> tuple[list[Device], list[DeviceRule]]:
         return _host_devices(), [{"allow": True, "access": "rwm"}]
     rules: list[DeviceRule] = [{"allow": False, "access": "rwm"}]
     rules += [
-        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"} for major, minor in _ALLOWED
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in _ALLOWED
     ]
     rules.append({"allow": False, "type": "c", "major": _FUSE[0], "minor": _FUSE[1], "access": "rwm"})
     devices: list[Device] = []
@@ -48,19 +49,14 @@ def build(options: Options) -> tuple[list[Device], list[DeviceRule]]:
 def _resolve(option: DeviceOption) -> list[Device]:
     path = os.path.realpath(option.source)
     try:
-        if os.path.isdir(path):
-            found = _walk(path, option.target)
-        else:
-            found = [_device(path, option.target)]
+        is_directory = os.path.isdir(path)
+        found = _walk(path, option.target) if is_directory else [_device(path, option.target)]
     except FileNotFoundError:
         raise NotFound(f"invalid device {option.source}: no such file on this machine") from None
-    if not found:
+    devices = [device for device in found if device is not None]
+    if not devices:
         raise InvalidArgument(f"invalid device {option.source}: not a device node")
-    return [device for device in found if device is not None] or _refuse(option)
-
-
-def _refuse(option: DeviceOption) -> list[Device]:
-    raise InvalidArgument(f"invalid device {option.source}: not a device node")
+    return devices
 
 
 def _device(path: str, target: str) -> Device | None:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-_ULIMITS = frozenset(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
-)
+_LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+_ULIMITS = frozenset(_LIMITS.split())
 
 
 def size(text: str | int, option: str = "size") -> int:
@@ -35,7 +34,7 @@ def size(text: str | int, option: str = "size") -> int:
             raise ValueError(unit)
         return int(float(digits) * _UNITS[unit]) if "." in digits else int(digits) * _UNITS[unit]
     except (ValueError, OverflowError):
-        raise InvalidArgument(f"invalid {option} {text!r}: use a number with b, k, m or g, like 64m") from None
+        raise InvalidArgument(f"invalid {option} {text!r}: use a number and b, k, m or g: 64m") from None
 
 
 def memory_swap(text: str | int) -> int:
@@ -114,7 +113,9 @@ def ulimit(text: str) -> Ulimit:
     soft, colon, hard = limits.partition(":")
     if name not in _ULIMITS or not equals:
         raise InvalidArgument(f"invalid ulimit {text!r}: must be NAME=SOFT[:HARD], as nofile=1024:2048")
-    values = [-1 if each == "unlimited" else whole(each, "ulimit") for each in (soft, hard if colon else soft)]
+    values = [
+        -1 if each == "unlimited" else whole(each, "ulimit") for each in (soft, hard if colon else soft)
+    ]
     if values[1] != -1 and (values[0] > values[1] or values[0] == -1):
         raise InvalidArgument(f"invalid ulimit {text!r}: the soft limit is above the hard limit")
     return Ulimit(name, values[0], values[1])
@@ -203,7 +204,7 @@ def mount(text: str) -> MountOption:
     target, source = _target(fields.pop("target"), text), fields.pop("source", "")
     read_only = _boolean(fields.pop("readonly", "false"), text)
     if kind == "tmpfs":
-        return _tmpfs_mount(fields, target, source, read_only, text)
+        return _tmpfs_mount(fields, target, source, text, read_only=read_only)
     propagation = fields.pop("bind-propagation", "") if kind == "bind" else ""
     recursive = fields.pop("bind-recursive", "enabled") if kind == "bind" else "enabled"
     copy_up = kind == "volume" and not _boolean(fields.pop("volume-nocopy", "false"), text)
@@ -215,11 +216,19 @@ def mount(text: str) -> MountOption:
         raise InvalidArgument(f"invalid mount {text!r}: unknown propagation {propagation!r}")
     if kind == "volume" and source:
         _volume_name(source, text)
-    return MountOption(kind, target, source, read_only, propagation, recursive != "disabled", False, copy_up)
+    return MountOption(
+        kind,
+        target,
+        source,
+        read_only=read_only,
+        propagation=propagation,
+        recursive=recursive != "disabled",
+        copy_up=copy_up,
+    )
 
 
 def _tmpfs_mount(
-    fields: dict[str, str], target: str, source: str, read_only: bool, text: str
+    fields: dict[str, str], target: str, source: str, text: str, *, read_only: bool
 ) -> MountOption:
     options = []
     if "tmpfs-size" in fields:

@@ -56,9 +56,7 @@ def build(
     host or another container, where the IPC namespace is shared.
     """
     taken = {place.option.target for place in places}
-    mounts = [
-        mount for mount in _defaults(options, shm_source) if not _replaced(mount["destination"], taken)
-    ]
+    mounts = [mount for mount in _defaults(options, shm_source) if not _replaced(mount["destination"], taken)]
     mounts += [
         {"destination": target, "type": "bind", "source": files[name], "options": ["rbind", "rprivate"]}
         for name, target in FILES.items()
@@ -135,5 +133,7 @@ def bind_source(option: MountOption) -> str:
     try:
         os.makedirs(path, 0o755, exist_ok=True)
     except OSError as error:
-        raise InvalidArgument(f"invalid mount of {option.target}: cannot make {path}: {error.strerror}") from None
+        raise InvalidArgument(
+            f"invalid mount of {option.target}: cannot make {path}: {error.strerror}"
+        ) from None
     return path

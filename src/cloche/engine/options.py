@@ -64,8 +64,8 @@ class Options(Record):
     entrypoint: tuple[str, ...] | None = None
     name: str = ""
     env: tuple[str, ...] = ()
-    labels: dict[str, str] = {}  # noqa: RUF012 - records are never changed
-    annotations: dict[str, str] = {}  # noqa: RUF012
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     hostname: str = ""
     domainname: str = ""
     user: str = ""
@@ -104,7 +104,7 @@ class Options(Record):
     oom_score_adj: int | None = None
     shm_size: int = DEFAULT_SHM_BYTES
     ulimits: tuple[Ulimit, ...] = ()
-    sysctls: dict[str, str] = {}  # noqa: RUF012
+    sysctls: dict[str, str] = {}
 
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()

@@ -43,7 +43,9 @@ def _memory(options: Options, *, swap: bool) -> Memory:
         if not limit:
             raise InvalidArgument("invalid memory-swap: it needs --memory, since it counts memory and swap")
         if total < limit:
-            raise InvalidArgument(f"invalid memory-swap {total}: it counts memory too, and so cannot be below it")
+            raise InvalidArgument(
+                f"invalid memory-swap {total}: it counts memory too, and so cannot be below it"
+            )
     if limit and swap:
         memory["swap"] = total or 2 * limit
     if reservation:

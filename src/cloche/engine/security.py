@@ -8,6 +8,7 @@ from cloche.spec.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 UNCONFINED = "unconfined"
 DEFAULT = "default"
@@ -28,7 +29,7 @@ def parse(texts: Iterable[str]) -> Security:
     The value of seccomp is "unconfined", "builtin", the profile's JSON, or its path (read here).
     Raises InvalidArgument for anything else.
     """
-    settings: dict[str, str | bool] = {}
+    settings: dict[str, Any] = {}
     for text in texts:
         name, separator, value = text.partition("=") if "=" in text else text.partition(":")
         if name == "no-new-privileges":
