@@ -7,17 +7,19 @@ followed by `=` and a value is a parameter, any other word begins a challenge.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from cloche.spec.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _LIMIT_CHARACTERS = 16 << 10
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _SEPARATORS = re.compile(r"[ \t,]*")
-_PARAMETER = re.compile(rf'({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^ \t,"]+))(?=[ \t]*(?:,|$))')
+_PARAMETER = re.compile(
+    rf'({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^ \t,"=][^ \t,"]*))(?=[ \t]*(?:,|$))'
+)
 _TOKEN68 = re.compile(r"[ \t]+([0-9A-Za-z\-._~+/]+=*)(?=[ \t]*(?:,|$))")
 _SCHEME = re.compile(rf"({_TOKEN})(?=[ \t,]|$)")
 _ESCAPED = re.compile(r"\\(.)")
@@ -54,12 +56,12 @@ def _parse_line(text: str) -> list[Challenge]:
     while position < len(text):
         if parameters is not None and (match := _PARAMETER.match(text, position)):
             quoted, plain = match.group(2), match.group(3)
-            parameters.setdefault(match.group(1).lower(), plain if quoted is None else _ESCAPED.sub(r"\1", quoted))
+            value = plain if quoted is None else _ESCAPED.sub(r"\1", quoted)
+            parameters.setdefault(match.group(1).lower(), value)
         elif match := _SCHEME.match(text, position):
             parameters = {}
-            bare = None if _PARAMETER.match(text, _after(_SEPARATORS, text, match.end())) else _TOKEN68.match(
-                text, match.end()
-            )
+            named = _PARAMETER.match(text, _after(_SEPARATORS, text, match.end()))
+            bare = None if named else _TOKEN68.match(text, match.end())
             found.append(Challenge(match.group(1).lower(), parameters, bare.group(1) if bare else ""))
             match = bare or match
         else:

@@ -1,0 +1,100 @@
+"""One host of a registry: requests that carry what the host wants to see."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from cloche.errors import Unavailable
+from cloche.image.auth import Authenticator
+from cloche.image.transport import Transport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping
+    from typing import IO
+
+    from cloche.image.credentials import Credentials
+    from cloche.image.hosts import Host
+    from cloche.image.transport import Response
+
+_AUTHENTICATION_ROUNDS = 3
+_USER_AGENT = "cloche"
+_PROBE_LIMIT_BYTES = 4096
+
+
+class Endpoint:
+    """A host with its connections and tokens. Safe to use from several threads."""
+
+    def __init__(self, host: Host, credentials: Credentials | None, cancelled: threading.Event) -> None:
+        self._credentials = credentials
+        self._cancelled = cancelled
+        self._settled = host.scheme != ""
+        self._open(host)
+
+    def _open(self, host: Host) -> None:
+        self.host = host
+        self._transport = Transport(host, self._cancelled)
+        self._authenticator = Authenticator(self._transport, self._credentials)
+
+    def close(self) -> None:
+        """Drop its connections."""
+        self._transport.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: str,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        body: bytes | IO[bytes] | None = None,
+        redirects: int = 10,
+    ) -> Response:
+        """Send a request for `path` (below the API's prefix, or an absolute URL of this host).
+
+        scope: what a token must allow (`repository:NAME:pull`). Challenges are answered, so that a
+        status of 401 coming back is final. Raises Unavailable where the host cannot be reached.
+        """
+        self._settle()
+        url = path if "://" in path else f"{self._base()}{path}"
+        named = {"ns": self.host.namespace} if self.host.namespace else {}
+        if query or named:
+            url += ("&" if "?" in url else "?") + urlencode({**(query or {}), **named})
+        for attempt in range(_AUTHENTICATION_ROUNDS):
+            sent = {"User-Agent": _USER_AGENT, **self.host.headers, **(headers or {})}
+            shown = self._authenticator.header(scope)
+            if shown:
+                sent["Authorization"] = shown
+            response = self._transport.request(method, url, sent, body=body, redirects=redirects)
+            if response.status != 401 or attempt == _AUTHENTICATION_ROUNDS - 1:
+                break
+            if not self._authenticator.answer(response.headers.getlist("WWW-Authenticate"), scope, shown):
+                break
+            response.close()
+        return response
+
+    def request_elsewhere(self, url: str, headers: Mapping[str, str]) -> Response:
+        """GET an absolute URL of another host (a foreign layer's) without any credentials."""
+        return self._transport.request("GET", url, {"User-Agent": _USER_AGENT, **headers})
+
+    def _base(self) -> str:
+        return f"{self.host.scheme}://{self.host.authority}{self.host.prefix}"
+
+    def _settle(self) -> None:
+        """Find out once whether a loopback registry speaks plain HTTP or TLS."""
+        if self._settled:
+            return
+        self._open(self.host.replace(scheme="http"))
+        try:
+            with self._transport.request("GET", f"{self._base()}/", {"User-Agent": _USER_AGENT}) as response:
+                wants_tls = response.status == 400 and b"HTTPS" in response.read_all(_PROBE_LIMIT_BYTES)
+        except Unavailable as error:
+            if "cannot connect" in str(error):
+                raise
+            wants_tls = True
+        if wants_tls:
+            self.close()
+            self._open(self.host.replace(scheme="https"))
+        self._settled = True

@@ -1,0 +1,83 @@
+"""Which hosts serve a registry's name, and how they are spoken to."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from cloche.spec.record import Record
+from cloche.spec.reference import DEFAULT_DOMAIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PULL, RESOLVE, PUSH = "pull", "resolve", "push"
+EVERYTHING = frozenset({PULL, RESOLVE, PUSH})
+_DOCKER_HUB = "registry-1.docker.io"
+
+
+class Host(Record):
+    """One server that is asked for a registry's content.
+
+    authority: host[:port], as in a URL. scheme: "https", "http", or "" to find out: plain HTTP is
+    tried and given up where the server turns out to speak TLS (loopback addresses only).
+    prefix: path under which the API lives. verify: whether TLS certificates are checked. ca: paths
+    of PEM files trusted beside the system's. client_certificate: paths of certificate and key.
+    headers: sent with every request. namespace: the registry that a mirror stands for, which it
+    learns from the query `ns=`; empty for the registry itself.
+    """
+
+    authority: str
+    scheme: str = "https"
+    prefix: str = "/v2"
+    capabilities: frozenset[str] = EVERYTHING
+    verify: bool = True
+    ca: tuple[str, ...] = ()
+    client_certificate: tuple[str, str] | None = None
+    headers: Mapping[str, str] = {}
+    namespace: str = ""
+    connect_timeout_s: float = 15.0
+
+    @property
+    def name(self) -> str:
+        """What messages call it: without the scheme's usual port."""
+        host, colon, port = self.authority.rpartition(":")
+        return host if colon and port == {"https": "443", "http": "80"}.get(self.scheme) else self.authority
+
+
+def of_domain(
+    domain: str,
+    *,
+    plain_http: bool | None = None,
+    skip_verify: bool = False,
+    ca: tuple[str, ...] = (),
+    client_certificate: tuple[str, str] | None = None,
+) -> Host:
+    """The host that a reference's domain names.
+
+    plain_http: True forces HTTP and False HTTPS; None means HTTPS, except on loopback addresses,
+    where registries are usually without certificates, as Docker and containerd have it. Asking for
+    anything of TLS (`skip_verify`, `ca`, a client certificate) means HTTPS there too.
+    """
+    scheme = "https"
+    if plain_http:
+        scheme = "http"
+    elif plain_http is None and is_loopback(domain) and not (skip_verify or ca or client_certificate):
+        scheme = "https" if domain.endswith(":443") else ""
+    authority = _DOCKER_HUB if domain == DEFAULT_DOMAIN else domain
+    return Host(authority, scheme, verify=not skip_verify, ca=ca, client_certificate=client_certificate)
+
+
+def is_loopback(authority: str) -> bool:
+    """Whether host[:port] is this very machine by its name or address; nothing is resolved."""
+    host = authority
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
