@@ -1,0 +1,114 @@
+"""`start`, `kill`, `delete`, `pause` and `resume`: the life of a container that exists."""
+
+from __future__ import annotations
+
+from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
+from cloche.runtime.face.arguments import Flag
+from cloche.runtime.face.invocation import Command, Invocation
+
+_LAST_SIGNAL = 64
+
+
+def signal_number(word: str) -> int:
+    """The signal that a word names: a number, or a name with or without SIG in either case.
+
+    SIGRTMIN+N and SIGRTMAX-N count too. Raises InvalidArgument.
+    """
+    import _signal  # type: ignore[import-not-found]
+
+    if word.isascii() and word.removeprefix("-").isdigit():
+        number = int(word) if len(word) < 5 else -1
+    else:
+        name = word.upper()
+        name = name if name.startswith("SIG") else f"SIG{name}"
+        base, sign, offset = name.partition("+" if "+" in name else "-")
+        number = getattr(_signal, base, -1) if base.isalnum() else -1
+        if sign:
+            number = int(f"{sign}{offset}") + number if offset.isdigit() and base[:5] == "SIGRT" else -1
+    if not isinstance(number, int) or not 0 <= number <= _LAST_SIGNAL:
+        raise InvalidArgument(f'unknown signal "{word}"')
+    return number
+
+
+def start(invocation: Invocation) -> int:
+    """Let the process of a created container go on to its program."""
+    container = invocation.container()
+    status = container.status()
+    if status == "stopped":
+        raise FailedPrecondition("cannot start a container that has stopped")
+    if status != "created":
+        raise FailedPrecondition(f"cannot start an already {status} container")
+    container.start()
+    return 0
+
+
+def kill(invocation: Invocation) -> int:
+    """Send a signal to the container's first process, with --all to every one."""
+    words = invocation.options.words
+    everyone = invocation.options.switch("all")
+    container = invocation.container()
+    signal = signal_number(words[1] if len(words) > 1 else "SIGTERM")
+    if not everyone and container.status() == "stopped":
+        raise FailedPrecondition("container not running")
+    container.kill(signal, everyone=everyone)
+    return 0
+
+
+def delete(invocation: Invocation) -> int:
+    """Remove a stopped or never started container; with --force any, and it need not exist."""
+    force = invocation.options.switch("force")
+    try:
+        container = invocation.container()
+    except NotFound:
+        if force:
+            return 0
+        raise
+    if force:
+        container.delete(force=True)
+        return 0
+    status = container.status()
+    if status not in ("stopped", "created"):
+        raise FailedPrecondition(f"cannot delete container {container.id} that is not stopped: {status}")
+    # Nothing of the user's runs in one that was only created.
+    container.delete(force=status == "created")
+    return 0
+
+
+def pause(invocation: Invocation) -> int:
+    """Freeze all processes of a container."""
+    container = invocation.container()
+    if container.status() not in ("running", "created"):
+        raise FailedPrecondition(f"container not running or created: {container.status()}")
+    container.pause()
+    return 0
+
+
+def resume(invocation: Invocation) -> int:
+    """Let the processes of a paused container go on."""
+    container = invocation.container()
+    if container.status() != "paused":
+        raise FailedPrecondition("container not paused")
+    container.resume()
+    return 0
+
+
+_ONE = "<container-id>"
+COMMANDS = {
+    "start": Command("start the process of a created container", _ONE, start),
+    "kill": Command(
+        "send a signal to a container's first process",
+        "<container-id> [signal]",
+        kill,
+        (Flag("all", "switch", "to every process of the container", "a", hidden=True),),
+        most=2,
+        description="The signal is a name or a number; SIGTERM if there is none.",
+    ),
+    "delete": Command(
+        "remove what a stopped container left",
+        _ONE,
+        delete,
+        (Flag("force", "switch", "kill it first if it runs, and do not mind if there is none", "f"),),
+    ),
+    "pause": Command("freeze all processes of a container", _ONE, pause),
+    "resume": Command("let the processes of a paused container go on", _ONE, resume),
+}

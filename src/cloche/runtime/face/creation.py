@@ -1,0 +1,215 @@
+"""`create` and `run`: from a bundle to a container."""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
+from cloche.runtime.face.arguments import Flag
+from cloche.runtime.face.invocation import Command, Invocation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.runtime.container import Container, Process
+    from cloche.runtime.face.arguments import Options
+    from cloche.spec.config import Config
+
+_CONFIG = "config.json"
+_FIRST_PASSED = 3
+
+
+def _load_config(invocation: Invocation) -> Config:
+    """Make the bundle the current directory and read its config.json from there.
+
+    Being there first means that the file, the root filesystem and the path kept in the state are
+    those of one directory, whatever happens to the names that led to it.
+    """
+    from cloche.spec.document import load_file
+    from cloche.spec.validate import validate
+
+    bundle = invocation.options.text("bundle")
+    if bundle:
+        try:
+            os.chdir(bundle)
+        except OSError as error:
+            raise FailedPrecondition(f"--bundle {bundle}: {error.strerror}") from None
+    try:
+        config: Config = load_file(_CONFIG)
+    except FileNotFoundError:
+        raise NotFound(f"JSON specification file {_CONFIG} not found in {os.getcwd()}") from None
+    for warning in validate(config):
+        invocation.log.warning(warning)
+    return config
+
+
+def _refuse_unsupported(invocation: Invocation) -> None:
+    if invocation.options.switch("no-pivot"):
+        raise InvalidArgument("--no-pivot is not supported: the root filesystem is always pivoted to")
+    if invocation.general.switch("systemd-cgroup"):
+        raise InvalidArgument("--systemd-cgroup is not supported: cgroups are made without systemd")
+    rootless = invocation.general.text("rootless", "auto")
+    if rootless.lower() not in ("", "auto", "true", "false", "1", "0", "t", "f"):
+        raise InvalidArgument(f"--rootless {rootless}: must be true, false or auto")
+    if invocation.options.number("preserve-fds") < 0:
+        raise InvalidArgument("--preserve-fds must not be negative")
+
+
+def check_console(*, terminal: bool, detached: bool, console_socket: str) -> None:
+    """Refuse a pty that nobody would hold, and a console socket that would never be used."""
+    if terminal and detached and not console_socket:
+        raise InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
+    if console_socket and not (terminal and detached):
+        raise InvalidArgument("cannot use console socket if runc will not detach or allocate tty")
+
+
+def listening() -> int:
+    """How many sockets a service manager handed to this very process, from descriptor 3 on."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
+    count = os.environ.get("LISTEN_FDS", "")
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0
+
+
+def preserved(options: Options, sockets: int) -> int:
+    """How many descriptors from 3 on the process keeps: the sockets and --preserve-fds more."""
+    count = sockets + options.number("preserve-fds")
+    for descriptor in range(_FIRST_PASSED, _FIRST_PASSED + count):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            raise InvalidArgument(
+                f"--preserve-fds: descriptor {descriptor} is not open, of {count} from {_FIRST_PASSED} on"
+            ) from None
+    return count
+
+
+def _pass_sockets(config: Config, sockets: int) -> None:
+    if sockets:
+        environment = config["process"].setdefault("env", [])
+        environment += [f"LISTEN_FDS={sockets}", "LISTEN_PID=1"]
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid into a file that appears whole or not at all."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(file, b"%d" % pid)
+        os.close(file)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+class _Request:
+    """What create and run have in common: all that is checked before anything is made."""
+
+    def __init__(self, invocation: Invocation, *, detached: bool) -> None:
+        options = invocation.options
+        self.root = invocation.root
+        self.container_id = invocation.container_id()
+        self.pid_file = os.path.abspath(options.text("pid-file")) if options.text("pid-file") else ""
+        _refuse_unsupported(invocation)
+        self.config = _load_config(invocation)
+        self.console_socket = options.text("console-socket")
+        check_console(
+            terminal=self.config["process"].get("terminal", False),
+            detached=detached,
+            console_socket=self.console_socket,
+        )
+        sockets = listening()
+        self.preserve_fds = preserved(options, sockets)
+        _pass_sockets(self.config, sockets)
+
+    def create(self, *, gate: bool) -> tuple[Container, Process]:
+        """Make the container. gate: its process waits for start."""
+        from cloche.runtime.container import create
+
+        return create(
+            self.root,
+            self.container_id,
+            self.config,
+            bundle=os.getcwd(),
+            preserve_fds=self.preserve_fds,
+            gate=gate,
+        )
+
+    def create_detached(self, *, gate: bool) -> None:
+        """Make the container for somebody else to hold: its pty, if any, goes to the console socket."""
+        from cloche.runtime.face.console import ConsoleSocket
+
+        with ConsoleSocket(self.console_socket) as socket:
+            container, process = self.create(gate=gate)
+            try:
+                with process:
+                    if process.console is not None:
+                        socket.send(process.console)
+                    if self.pid_file:
+                        write_pid_file(self.pid_file, process.pid)
+            except BaseException:
+                container.delete(force=True)
+                raise
+
+
+def create(invocation: Invocation) -> int:
+    """Make a container whose process waits for `start`."""
+    _Request(invocation, detached=True).create_detached(gate=True)
+    return 0
+
+
+def run(invocation: Invocation) -> int:
+    """Make a container and start it; attached, wait for its end and remove it again."""
+    from cloche.runtime.face.foreground import Forwarding, Terminal, follow
+
+    detached = invocation.options.switch("detach")
+    request = _Request(invocation, detached=detached)
+    if detached:
+        request.create_detached(gate=False)
+        return 0
+    terminal = Terminal(wanted=request.config["process"].get("terminal", False))
+    with Forwarding() as forwarding:
+        container, process = request.create(gate=False)
+        try:
+            with process:
+                if request.pid_file:
+                    write_pid_file(request.pid_file, process.pid)
+                status = follow(process, forwarding, terminal)
+        finally:
+            if not invocation.options.switch("keep"):
+                container.delete(force=True)
+    return status
+
+
+_FLAGS = (
+    Flag("bundle", "text", "the bundle's directory (default: the current one)", "b"),
+    Flag("console-socket", "text", "unix socket that is sent the pty's master"),
+    Flag("pid-file", "text", "file to write the process's pid to"),
+    Flag("no-pivot", "switch", "not supported: refused"),
+    Flag("no-new-keyring", "switch", "keep the caller's session keyring (always so: none is made yet)"),
+    Flag("preserve-fds", "number", "how many more descriptors, after the standard ones, the process keeps"),
+)
+
+COMMANDS = {
+    "create": Command(
+        "make a container from a bundle; its process waits for start",
+        "<container-id>",
+        create,
+        _FLAGS,
+        failure="create failed",
+    ),
+    "run": Command(
+        "make a container from a bundle and start it",
+        "<container-id>",
+        run,
+        (
+            *_FLAGS,
+            Flag("detach", "switch", "leave the container running and return", "d"),
+            Flag("keep", "switch", "do not remove the container when its process has ended"),
+            Flag("no-subreaper", "switch", "do not adopt the container's orphans (never done)"),
+        ),
+        failure="run failed",
+        description="The exit code is that of the process, 128 and the signal's number where one ended it.",
+    ),
+}

@@ -1,0 +1,103 @@
+"""Standing in front of a container's process: its signals, its terminal, its end."""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import ClocheError, FailedPrecondition
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+
+    from cloche.runtime.container import Process
+else:
+    import _signal
+
+_LAST_SIGNAL = 64
+# Those that the kernel raises for the program's own faults, those that cannot be caught, and those
+# that concern this process alone: its children, its pipes, its window.
+_NOT_FORWARDED = frozenset(
+    int(getattr(_signal, f"SIG{name}"))
+    for name in "KILL STOP CHLD SEGV BUS FPE ILL TRAP SYS PIPE WINCH URG".split()  # noqa: SIM905 - table
+)
+
+
+class Forwarding:
+    """While open, signals that reach this process go to the container's process instead.
+
+    Those that come before there is one are kept for it. A signal that was ignored when this
+    process started (as nohup does) stays ignored. wanted: False makes this do nothing.
+    """
+
+    __slots__ = ("_pending", "_previous", "_process", "_wanted")
+
+    def __init__(self, *, wanted: bool = True) -> None:
+        self._wanted = wanted
+        self._process: Process | None = None
+        self._pending: list[int] = []
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> Forwarding:
+        for number in range(1, _LAST_SIGNAL + 1) if self._wanted else ():
+            if number in _NOT_FORWARDED or 32 <= number < _signal.SIGRTMIN:
+                continue
+            if _signal.getsignal(number) != _signal.SIG_IGN:
+                self._previous[number] = _signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            _signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def to(self, process: Process) -> None:
+        """From now on signals go to this process."""
+        self._process = process
+        pending, self._pending = self._pending, []
+        for number in pending:
+            self._receive(number, None)
+
+    def _receive(self, number: int, _frame: object) -> None:
+        if self._process is None:
+            self._pending.append(number)
+            return
+        try:
+            self._process.kill(number)
+        except (ClocheError, OSError):
+            # It has ended: whoever waits for it will see that.
+            return
+
+
+class Terminal:
+    """The terminal this command was started on, for a process that has a pty.
+
+    wanted: False means that no process will ask for it. Raises FailedPrecondition where there is
+    none, before anything is made.
+    """
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, *, wanted: bool) -> None:
+        self.descriptor = -1
+        if wanted:
+            self.descriptor = next((fd for fd in (2, 1, 0) if os.isatty(fd)), -1)
+        if wanted and self.descriptor < 0:
+            try:
+                self.descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+            except OSError as error:
+                raise FailedPrecondition(
+                    f"a terminal is wanted and there is none here: /dev/tty: {error.strerror}"
+                ) from None
+
+
+def follow(process: Process, forwarding: Forwarding, terminal: Terminal) -> int:
+    """Be the process's front until it has ended; returns its exit code.
+
+    With a pty, the terminal is raw meanwhile, and what is typed and printed passes through.
+    """
+    forwarding.to(process)
+    if process.console is not None and terminal.descriptor >= 0:
+        from cloche.kernel import tty
+
+        tty.attach(terminal.descriptor, process.console, process.fileno())
+    return process.wait()
