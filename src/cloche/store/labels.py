@@ -30,11 +30,16 @@ def validate(labels: Mapping[str, str]) -> None:
             )
 
 
-def encode(labels: Mapping[str, str] | None) -> str:
-    """Labels as a column holds them; none are the empty text. Raises InvalidArgument (`validate`)."""
+def encode(labels: Mapping[str, str] | None, *, limited: bool = True) -> str:
+    """Labels as a column holds them; none are the empty text.
+
+    limited: labels are; annotations, which are kept the same way, have no limit of their own.
+    Raises InvalidArgument (`validate`).
+    """
     if not labels:
         return ""
-    validate(labels)
+    if limited:
+        validate(labels)
     return document.dumps(dict(labels)).decode("ascii")
 
 
