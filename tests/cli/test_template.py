@@ -101,7 +101,7 @@ def test_a_template_is_filled_in_as_go_does(template: str, text: str) -> None:
     ],
 )
 def test_a_bad_template_is_refused_with_one_line(template: str, message: str) -> None:
-    with pytest.raises(InvalidArgument, match="^template") as caught:
+    with pytest.raises(InvalidArgument, match="template") as caught:
         Template(template).execute(DATA)
     assert message in str(caught.value)
 
@@ -142,10 +142,12 @@ ACTIONS = st.sampled_from(
 
 @given(st.lists(st.one_of(ACTIONS, st.text(max_size=4)), max_size=12).map("".join))
 def test_any_text_at_all_is_a_template_or_a_clean_error(text: str) -> None:
+    message = "template"
     try:
         Template(text).execute(DATA)
     except InvalidArgument as error:
-        assert str(error).startswith("template")
+        message = str(error)
+    assert message.startswith("template")
 
 
 @given(st.text().filter(lambda text: "{{" not in text))

@@ -43,7 +43,7 @@ class WrongCountError(UsageError):
     status = 1
 
 
-class HelpWanted(Exception):  # noqa: N818 - a request, not an error
+class HelpWanted(Exception):
     """The command line asks for help."""
 
 

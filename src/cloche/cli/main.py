@@ -52,9 +52,9 @@ def run(line_words: Sequence[str]) -> int:
     try:
         return _global(words)
     except HelpWanted:
-        from cloche.cli import help  # noqa: A004
+        from cloche.cli import pages
 
-        write(help.program(GLOBAL_GROUPS))
+        write(pages.program(GLOBAL_GROUPS))
         return 0
     except UsageError as error:
         return _usage(error, "cloche")
@@ -87,9 +87,9 @@ def _command(session: Session, words: list[str]) -> int:
         check_count(command, f"cloche {path}", parsed.arguments)
         return _obey(command, session, parsed)
     except HelpWanted:
-        from cloche.cli import help  # noqa: A004
+        from cloche.cli import pages
 
-        write(help.command(key, path, command))
+        write(pages.command(key, path, command))
         return 0
     except UsageError as error:
         return _usage(error, f"cloche {path}")
@@ -134,9 +134,9 @@ def _message(error: Exception) -> str:
 def _not_a_command(path: str, words: list[str], *, groups: dict[str, tuple[str, dict[str, str]]]) -> int:
     first = words[0]
     if first in groups and (len(words) == 1 or words[1] in ("--help", "-h")):
-        from cloche.cli import help  # noqa: A004
+        from cloche.cli import pages
 
-        write(help.group(first))
+        write(pages.group(first))
         return 0
     if first == "help":
         return run(words[1:] + ["--help"])

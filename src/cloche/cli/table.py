@@ -73,3 +73,10 @@ def aligned(cells: Sequence[Sequence[str]]) -> str:
     for row in cells:
         lines.append("".join(cell.ljust(widths[column]) for column, cell in enumerate(row[:-1])) + row[-1])
     return "".join(line + "\n" for line in lines)
+
+
+def templated_document(document: Mapping[str, Any], form: str) -> str:
+    """One document filled into the user's template, or as JSON where the format says `json`."""
+    from cloche.cli.template import Template
+
+    return Template("{{json .}}" if form == "json" else form).execute(document)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _MOST_DEPTH = 50  # of nested blocks
 
 
-class _Break(Exception):  # noqa: N818 - control flow of a template
+class _Break(Exception):
     pass
 
 
-class _Continue(Exception):  # noqa: N818 - control flow of a template
+class _Continue(Exception):
     pass
 
 

@@ -1,0 +1,128 @@
+"""Commands that change what containers do: stop, kill, restart, rm, pause, unpause, rename, wait, prune."""
+
+from __future__ import annotations
+
+from cloche.cli.arguments import Command
+from cloche.cli.output import line, one_line, warn, write
+from cloche.errors import ClocheError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cloche.cli.arguments import Parsed
+    from cloche.cli.session import Session
+
+_CONTAINERS = "CONTAINER [CONTAINER...]"
+
+
+def each(names: Iterable[str], act: Callable[[str], object]) -> int:
+    """Do the same to everything named; print each name that it went well with, as docker does.
+
+    An error is told and the next one done; the exit code then is 1.
+    """
+    status = 0
+    for name in names:
+        try:
+            act(name)
+        except ClocheError as error:
+            warn(str(error))
+            status = 1
+        else:
+            line(one_line(name))
+    return status
+
+
+def confirmed(parsed: Parsed, what: str) -> bool:
+    """Whether --force was given, or a person answers a warning about `what` with yes."""
+    if parsed.on("force"):
+        return True
+    import sys
+
+    write(f"WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _stop(session: Session, parsed: Parsed) -> int:
+    timeout_s, signal = parsed.number("timeout"), parsed.text("signal")
+    containers = session.engine.containers
+    return each(parsed.arguments, lambda name: containers.stop(name, timeout_s=timeout_s, signal=signal))
+
+
+def _restart(session: Session, parsed: Parsed) -> int:
+    timeout_s, signal = parsed.number("timeout"), parsed.text("signal")
+    containers = session.engine.containers
+    return each(parsed.arguments, lambda name: containers.restart(name, timeout_s=timeout_s, signal=signal))
+
+
+def _kill(session: Session, parsed: Parsed) -> int:
+    signal = parsed.text("signal") or "KILL"
+    return each(parsed.arguments, lambda name: session.engine.containers.kill(name, signal))
+
+
+def _remove(session: Session, parsed: Parsed) -> int:
+    force, volumes = parsed.on("force"), parsed.on("volumes")
+    containers = session.engine.containers
+    return each(parsed.arguments, lambda name: containers.remove(name, force=force, volumes=volumes))
+
+
+def _pause(session: Session, parsed: Parsed) -> int:
+    return each(parsed.arguments, session.engine.containers.pause)
+
+
+def _unpause(session: Session, parsed: Parsed) -> int:
+    return each(parsed.arguments, session.engine.containers.resume)
+
+
+def _rename(session: Session, parsed: Parsed) -> int:
+    session.engine.containers.rename(*parsed.arguments)
+    return 0
+
+
+def _wait(session: Session, parsed: Parsed) -> int:
+    status = 0
+    for name in parsed.arguments:
+        try:
+            line(str(session.engine.containers.wait(name)))
+        except ClocheError as error:
+            warn(str(error))
+            status = 1
+    return status
+
+
+_TIMEOUT = ("timeout", "t", "int", "Seconds to wait before it is killed (default 10); -1 waits for ever")
+_TIME = ("time", "", "int", "The same as --timeout")
+_SIGNAL = ("signal", "s", "string", "Signal to send, by name or number")
+
+STOP = Command(
+    f"[OPTIONS] {_CONTAINERS}", _stop, groups=(("Options", (_SIGNAL, _TIMEOUT)),), minimum=1, maximum=None
+)
+RESTART = Command(
+    f"[OPTIONS] {_CONTAINERS}", _restart, groups=(("Options", (_SIGNAL, _TIMEOUT)),), minimum=1, maximum=None
+)
+KILL = Command(
+    f"[OPTIONS] {_CONTAINERS}",
+    _kill,
+    groups=(("Options", (("signal", "s", "string", "Signal to send, by name or number (default KILL)"),)),),
+    minimum=1,
+    maximum=None,
+)
+RM = Command(
+    f"[OPTIONS] {_CONTAINERS}",
+    _remove,
+    groups=(
+        (
+            "Options",
+            (
+                ("force", "f", "bool", "Kill it first where it is running"),
+                ("volumes", "v", "bool", "Remove its anonymous volumes too"),
+            ),
+        ),
+    ),
+    minimum=1,
+    maximum=None,
+)
+PAUSE = Command(_CONTAINERS, _pause, minimum=1, maximum=None)
+UNPAUSE = Command(_CONTAINERS, _unpause, minimum=1, maximum=None)
+RENAME = Command("CONTAINER NEW_NAME", _rename, minimum=2, maximum=2)
+WAIT = Command(_CONTAINERS, _wait, minimum=1, maximum=None)
