@@ -142,7 +142,7 @@ def _find_user(root: int, word: str, spec: str) -> User:
         if user.name == word or user.uid == number:
             return user
     if number is not None:
-        return User("", number, 0, "/root" if number == 0 else "/", "")
+        return User("", number, 0, "/", "")
     if word.isdecimal() or word.startswith("-"):
         raise InvalidArgument(f"user {spec!r}: numbers are from 0 to {LAST_ID}")
     raise NotFound(f"user {spec!r}: the container's /etc/passwd has no user {word!r}")
@@ -165,4 +165,4 @@ def home(root: int, uid: int) -> str:
     for user in parse_passwd(read(root, "/etc/passwd")):
         if user.uid == uid:
             return user.home or "/"
-    return "/root" if uid == 0 else "/"
+    return "/"
