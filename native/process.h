@@ -1,0 +1,325 @@
+/* Operations on the process itself: kernel namespaces, cgroups, identity, terminal, program. */
+#ifndef CLOCHE_PROCESS_H
+#define CLOCHE_PROCESS_H
+
+#include "report.h"
+
+/* --- stage one ---------------------------------------------------------------------------------- */
+
+static int write_file(int directory, const char *path, const char *text, u64 size)
+{
+    OWNED int file = (int)CALL(NR_openat, (u64)directory, W(path), O_WRONLY | O_CLOEXEC, 0);
+    TRY(file);
+    long written = CALL(NR_write, (u64)file, W(text), size);
+    return written < 0 ? (int)written : 0;
+}
+
+/* Decimal digits of `value` at the end of `buffer`; returns where they begin. */
+static char *decimal(char *buffer, u64 size, i64 value)
+{
+    char *at = buffer + size;
+    u64 rest = value < 0 ? 0 - (u64)value : (u64)value;
+    do *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0) *--at = '-';
+    return at;
+}
+
+static int do_set_oom_score(const struct set_oom_score *op)
+{
+    char buffer[24], *text = decimal(buffer, sizeof buffer, op->score);
+    int error = write_file(AT_FDCWD, "/proc/self/oom_score_adj", text, (u64)(buffer + sizeof buffer - text));
+    return op->optional && (error == -EACCES || error == -EPERM) ? 0 : error;
+}
+
+static int do_forbid_dumps(const struct forbid_dumps *op)
+{
+    (void)op;
+    return (int)CALL(NR_prctl, PR_SET_DUMPABLE, 0);
+}
+
+static struct { i64 fd, kind; } deferred[8];
+static unsigned deferred_count;
+
+static int do_join_namespace(const struct join_namespace *op)
+{
+    int error = (int)CALL(NR_setns, (u64)op->namespace, (u64)op->kind);
+    if (error != -EPERM || !op->deferrable || deferred_count == 8) return error;
+    deferred[deferred_count].fd = op->namespace;
+    deferred[deferred_count++].kind = op->kind;
+    return 0;
+}
+
+static int do_retry_joins(const struct retry_joins *op)
+{
+    (void)op;
+    for (unsigned i = 0; i < deferred_count; i++)
+        TRY(CALL(NR_setns, (u64)deferred[i].fd, (u64)deferred[i].kind));
+    return 0;
+}
+
+static int do_join_process(const struct join_process *op)
+{
+    return (int)CALL(NR_setns, (u64)op->process, (u64)op->kinds);
+}
+
+static int do_become_root(const struct become_root *op)
+{
+    (void)op;
+    TRY(CALL(NR_setresgid, 0, 0, 0));
+    return (int)CALL(NR_setresuid, 0, 0, 0);
+}
+
+/* Returns twice: 1 in the container's process, 0 in stage one, whose work is then done. */
+static int do_clone_process(const struct clone_process *op)
+{
+    int pidfd = -1;
+    struct clone_arguments arguments = {
+        .flags = (u64)op->namespaces | CLONE_PIDFD | CLONE_PARENT, .pidfd = W(&pidfd), .exit_signal = 0 };
+    if (op->cgroup >= 0) {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = (u64)op->cgroup;
+    }
+    long pid = CALL(NR_clone3, W(&arguments), sizeof arguments);
+    TRY(pid);
+    if (!pid) return 1;
+    TRY(tell(CLONED, op->head.index, (i32)pid, pidfd));
+    return 0;
+}
+
+/* --- stage two: where the process lives ----------------------------------------------------------- */
+
+static int do_enter_cgroup(const struct enter_cgroup *op)
+{
+    long written = CALL(NR_write, (u64)op->tasks, W("0"), 1);
+    return written < 0 ? (int)written : 0;
+}
+
+static int do_unshare_namespaces(const struct unshare_namespaces *op)
+{
+    return (int)CALL(NR_unshare, (u64)op->namespaces);
+}
+
+static int do_await_caller(const struct await_caller *op)
+{
+    TRY(tell(WAITING, op->head.index, 0, -1));
+    return await_word();
+}
+
+static int do_new_session(const struct new_session *op)
+{
+    (void)op;
+    long session = CALL(NR_setsid, 0);
+    return session < 0 ? (int)session : 0;
+}
+
+static int do_bring_up_loopback(const struct bring_up_loopback *op)
+{
+    (void)op;
+    struct { char name[16]; u16 flags; char rest[22]; } request = { .name = "lo" };
+    OWNED int socket = (int)CALL(NR_socket, 1 /* AF_UNIX: any socket carries the ioctl */, 2 | O_CLOEXEC, 0);
+    TRY(socket);
+    TRY(CALL(NR_ioctl, (u64)socket, SIOCGIFFLAGS, W(&request)));
+    request.flags |= IFF_UP;
+    return (int)CALL(NR_ioctl, (u64)socket, SIOCSIFFLAGS, W(&request));
+}
+
+static int do_set_hostname(const struct set_hostname *op)
+{
+    return (int)CALL(NR_sethostname, W(op->name), length(op->name));
+}
+
+static int do_set_domainname(const struct set_domainname *op)
+{
+    return (int)CALL(NR_setdomainname, W(op->name), length(op->name));
+}
+
+/* --- terminal and standard streams ---------------------------------------------------------------- */
+
+static int bind_console(int peer)
+{
+    OWNED int target = make_below_root("/dev/console", 0, 0600);
+    TRY(target);
+    OWNED int mount = clone_mount(peer, 0);
+    TRY(mount);
+    return attach(mount, target);
+}
+
+static int do_open_console(const struct open_console *op)
+{
+    OWNED int master = open_below_root("/dev/pts/ptmx", O_RDWR | O_NOCTTY);
+    TRY(master);
+    struct statfs_buffer filesystem;
+    TRY(CALL(NR_fstatfs, (u64)master, W(&filesystem)));
+    if (filesystem.type != DEVPTS_SUPER_MAGIC) return -EINVAL;
+    int unlocked = 0;
+    TRY(CALL(NR_ioctl, (u64)master, TIOCSPTLCK, W(&unlocked)));
+    OWNED int peer = (int)CALL(NR_ioctl, (u64)master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    TRY(peer);
+    if (op->columns || op->rows) {
+        u16 size[4] = { (u16)op->rows, (u16)op->columns, 0, 0 };
+        TRY(CALL(NR_ioctl, (u64)master, TIOCSWINSZ, W(size)));
+    }
+    if (op->uid) TRY(CALL(NR_fchown, (u64)peer, (u64)op->uid, (u64)-1));
+    if (op->bind) TRY(bind_console(peer));
+    TRY(tell(CONSOLE, op->head.index, 0, master));
+    for (u64 fd = 0; fd < 3; fd++) TRY(CALL(NR_dup3, (u64)peer, fd, 0));
+    return (int)CALL(NR_ioctl, 0, TIOCSCTTY, 0);
+}
+
+static int do_reopen_null(const struct reopen_null *op)
+{
+    (void)op;
+    OWNED int null = -1;
+    for (u64 fd = 0; fd < 3; fd++) {
+        if (is_null_device((int)fd) != 1) continue;
+        if (null < 0) {
+            null = open_below_root("/dev/null", O_RDWR);
+            if (null == -ENOENT) return 0;
+            TRY(null);
+            if (is_null_device(null) != 1) return -EINVAL;
+        }
+        TRY(CALL(NR_dup3, (u64)null, fd, 0));
+    }
+    return 0;
+}
+
+static int do_own_stdio(const struct own_stdio *op)
+{
+    for (u64 fd = 0; fd < 3; fd++) {
+        struct stat_buffer stat;
+        if (CALL(NR_fstat, fd, W(&stat)) < 0 || is_null_device((int)fd) == 1) continue;
+        if ((i64)stat.uid == op->uid) continue;
+        long error = CALL(NR_fchown, fd, (u64)op->uid, (u64)-1);
+        /* An unmapped owner or a read-only filesystem: the descriptor itself still works. */
+        if (error < 0 && error != -EINVAL && error != -EPERM && error != -EROFS) return (int)error;
+    }
+    return 0;
+}
+
+/* --- identity ------------------------------------------------------------------------------------- */
+
+static int do_set_limit(const struct set_limit *op)
+{
+    u64 limit[2] = { (u64)op->soft, (u64)op->hard };
+    return (int)CALL(NR_prlimit64, 0, (u64)op->resource, W(limit), 0);
+}
+
+static int do_drop_bounding(const struct drop_bounding *op)
+{
+    for (u64 capability = 0; capability < 64; capability++) {
+        if ((u64)op->keep >> capability & 1) continue;
+        int error = (int)CALL(NR_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0);
+        if (error == -EINVAL) return 0; /* past the kernel's last capability */
+        TRY(error);
+    }
+    return 0;
+}
+
+static int do_set_groups(const struct set_groups *op)
+{
+    int error = (int)CALL(NR_setgroups, op->gids_size / 4, W(op->gids));
+    return op->optional && error == -EPERM ? 0 : error;
+}
+
+static int do_set_user(const struct set_user *op)
+{
+    TRY(CALL(NR_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0));
+    TRY(CALL(NR_setresgid, (u64)op->gid, (u64)op->gid, (u64)op->gid));
+    TRY(CALL(NR_setresuid, (u64)op->uid, (u64)op->uid, (u64)op->uid));
+    return (int)CALL(NR_prctl, PR_SET_KEEPCAPS, 0, 0, 0, 0);
+}
+
+static int do_set_capabilities(const struct set_capabilities *op)
+{
+    u32 header[2] = { 0x20080522, 0 }, current[6];
+    TRY(CALL(NR_capget, W(header), W(current)));
+    /* What we lack ourselves cannot be given: it is left out, as the originals do. */
+    u64 have = current[1] | (u64)current[4] << 32;
+    u64 p = (u64)op->permitted & have, e = (u64)op->effective & p, i = (u64)op->inheritable & have;
+    u32 sets[6] = { (u32)e, (u32)p, (u32)i, (u32)(e >> 32), (u32)(p >> 32), (u32)(i >> 32) };
+    TRY(CALL(NR_capset, W(header), W(sets)));
+    TRY(CALL(NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
+    for (u64 capability = 0; capability < 64; capability++)
+        if (((u64)op->ambient & p & i) >> capability & 1)
+            TRY(CALL(NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0));
+    return 0;
+}
+
+static int do_set_umask(const struct set_umask *op)
+{
+    CALL(NR_umask, (u64)op->mask);
+    return 0;
+}
+
+static int do_change_directory(const struct change_directory *op)
+{
+    char where[PATH_SIZE];
+    TRY(CALL(NR_chdir, W(op->path)));
+    long size = CALL(NR_getcwd, W(where), sizeof where);
+    TRY(size);
+    /* "(unreachable)/…": the directory is outside the root, by a leaked descriptor (CVE-2024-21626). */
+    return where[0] == '/' ? 0 : -ENOENT;
+}
+
+static int do_forbid_privileges(const struct forbid_privileges *op)
+{
+    (void)op;
+    return (int)CALL(NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static int do_load_filter(const struct load_filter *op)
+{
+    struct { u16 count; const void *program; } filter = { (u16)(op->program_size / 8), op->program };
+    if (op->program_size % 8 || op->program_size / 8 > 4096) return -EINVAL;
+    return (int)CALL(NR_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, (u64)op->flags, W(&filter));
+}
+
+/* --- the program ---------------------------------------------------------------------------------- */
+
+static const char *program;
+
+static int do_find_program(const struct find_program *op)
+{
+    int best = -ENOENT;
+    for (char *const *candidate = op->candidates; *candidate; candidate++) {
+        OWNED int file = (int)CALL(NR_openat, AT_FDCWD, W(*candidate), O_PATH | O_CLOEXEC, 0);
+        if (file < 0) {
+            if (file != -ENOENT && file != -ENOTDIR) best = file;
+            continue;
+        }
+        int mode = mode_of(file);
+        if (mode < 0 || (mode & S_IFMT) == S_IFDIR) {
+            best = -EACCES;
+            continue;
+        }
+        int allowed = (int)CALL(NR_faccessat2, AT_FDCWD, W(*candidate), 1 /* X_OK */, AT_EACCESS);
+        if (!allowed) {
+            program = *candidate;
+            return 0;
+        }
+        best = -EACCES;
+    }
+    return best;
+}
+
+static int do_await_start(const struct await_start *op)
+{
+    char word;
+    long size;
+    TRY(tell(CREATED, op->head.index, 0, -1));
+    close_fd(control_fd);
+    control_fd = -1;
+    result_fd = (int)op->result;
+    do size = CALL(NR_read, (u64)op->gate, W(&word), 1);
+    while (size == -EINTR);
+    return size < 0 ? (int)size : 0;
+}
+
+static int do_execute(const struct execute *op)
+{
+    if (result_fd < 0) TRY(tell(EXECUTING, op->head.index, 0, -1));
+    return (int)CALL(NR_execve, W(program), W(op->arguments), W(op->environment));
+}
+
+#endif

@@ -1,0 +1,119 @@
+"""The operations of a plan that the caller performs itself, with the host's credentials.
+
+Before the start they open what the container's process cannot open or must not see a path of: the
+rootfs, the sources of bind mounts, namespace files, cgroup files. While init waits (AwaitCaller)
+they do what only the host may do to the new process. Descriptors are kept under their slot's name.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import InvalidArgument
+from cloche.kernel.syscalls import AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree, prlimit
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.runtime.operations import Slot
+
+
+class Performing:
+    """What the caller's operations work on while a plan is executed: its descriptors and the process.
+
+    Closes its descriptors at the end of the `with` block; those lent to it stay open.
+    """
+
+    def __init__(self) -> None:
+        self.descriptors: dict[str, int] = {}
+        self.pid = 0
+        self._lent: set[str] = set()
+
+    def __enter__(self) -> Performing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for slot, descriptor in self.descriptors.items():
+            if slot not in self._lent:
+                os.close(descriptor)
+        self.descriptors.clear()
+
+    def lend(self, slot: str, descriptor: int) -> None:
+        """Use a descriptor that stays the lender's."""
+        self.descriptors[slot] = descriptor
+        self._lent.add(slot)
+
+
+class CallerOperation(Record):
+    """Base of the caller's operations."""
+
+    def describe(self) -> str:
+        """One line for people: the operation's name and its arguments."""
+        name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(self).__name__).strip()
+        fields = zip(self._fields, self.values(), strict=True)
+        return " ".join((name, *(f"{field}={value!r}" for field, value in fields)))
+
+    def perform(self, performing: Performing) -> None:
+        """Do it. Raises OSError or an error of cloche.errors."""
+        raise NotImplementedError
+
+
+class CloneTree(CallerOperation):
+    """open_tree(2): a detached copy of what is mounted at a path of the host."""
+
+    slot: Slot
+    source: str
+    recursive: bool
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        flags = OPEN_TREE_CLONE | (AT_RECURSIVE if self.recursive else 0)
+        performing.descriptors[self.slot] = open_tree(AT_FDCWD, self.source, flags)
+
+
+class OpenFile(CallerOperation):
+    """open(2) of a file or directory of the host: namespace files, cgroup files, fifos."""
+
+    slot: Slot
+    path: str
+    flags: int
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        performing.descriptors[self.slot] = os.open(self.path, self.flags | os.O_CLOEXEC)
+
+
+class WriteIdMaps(CallerOperation):
+    """uid_map and gid_map of the process in its new user namespace: (inside, outside, size) each."""
+
+    uids: tuple[tuple[int, int, int], ...]
+    gids: tuple[tuple[int, int, int], ...]
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        directory = f"/proc/{performing.pid}"
+        for name, ranges in (("uid_map", self.uids), ("gid_map", self.gids)):
+            lines = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in ranges)
+            _write(f"{directory}/{name}", lines)
+
+
+class RaiseLimit(CallerOperation):
+    """prlimit(2) of the process: a hard limit can be raised from outside its user namespace only."""
+
+    resource: int
+    soft: int
+    hard: int
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        prlimit(performing.pid, self.resource, self.soft, self.hard)
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as error:
+        raise InvalidArgument(f"{path}: cannot write {text.strip()!r}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)

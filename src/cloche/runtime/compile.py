@@ -1,0 +1,151 @@
+"""Compile a configuration into a plan. Pure: nothing is opened, made or looked up here.
+
+The order of creation is this module; the reason for each position stands beside it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import InvalidArgument, Unimplemented
+from cloche.runtime import operations as op
+from cloche.runtime import plan_devices, plan_mounts, plan_namespaces, plan_process
+from cloche.runtime.caller import OpenFile
+from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloche.runtime.facts import CgroupFacts, Facts
+    from cloche.spec.config import Config, Process
+
+
+def compile_create(config: Config, facts: Facts) -> Plan:
+    """The plan that makes a container and starts its process.
+
+    config: validated. Raises InvalidArgument or Unimplemented naming the place in config.json.
+    """
+    refuse_unsupported(config)
+    process = config["process"]
+    within = facts.user_namespace
+    filtered = (process, facts.filter_program, facts.filter_flags)
+    steps = (
+        # The caller opens everything first: a bad path fails before any process exists.
+        *plan_namespaces.opened_namespaces(config),
+        *plan_namespaces.opened_cgroups(facts.cgroups),
+        *plan_mounts.opened_root(config, facts),
+        *plan_mounts.opened_sources(config, facts),
+        *plan_devices.opened_devices(config, facts),
+        *plan_mounts.opened_null(config),
+        *opened_gate(facts.gate),
+        *plan_process.scored(process, rootless=os.geteuid() != 0),
+        *plan_namespaces.joined_namespaces(config),
+        *plan_namespaces.cloned(config, facts.cgroups),
+        # Stage two. Cgroups before all else, so that nothing it does escapes them.
+        *plan_namespaces.entered_cgroups(facts.cgroups),
+        *plan_namespaces.mapped_ids(config),
+        *plan_namespaces.unshared_namespaces(config),
+        Step("process", STAGE_TWO, op.NewSession()),
+        *plan_namespaces.prepared_network(config),
+        *plan_mounts.propagation(config),
+        *plan_mounts.own_proc(config),
+        *plan_mounts.attached_root(config),
+        *plan_mounts.mounts(config, facts),
+        *plan_devices.devices(config, facts),
+        *plan_process.console(process, bind=True),
+        Step("process.cwd", STAGE_TWO, op.MakeDirectory(process["cwd"], 0o755)),
+        # From here on no operation can name a path of the host.
+        Step("root.path", STAGE_TWO, op.PivotRoot()),
+        *plan_process.streams(process),
+        *plan_mounts.settled(config),
+        *plan_namespaces.named_host(config),
+        *plan_mounts.sysctls(config),
+        *plan_mounts.protected_paths(config),
+        *plan_process.limits(process, raised=plan_namespaces.is_new(config, "user")),
+        *plan_process.filter_early(*filtered),
+        *plan_process.identity(process, user_namespace=within),
+        *plan_process.program(process),
+        *awaited_start(facts.gate),
+        *plan_process.filter_late(*filtered),
+        *plan_process.execute(process, facts.home),
+    )
+    return Plan(steps)
+
+
+def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
+    """The plan that runs one more process in a container.
+
+    kinds: CLONE_NEW* of the kernel namespaces to join, by the slot `process`, a lent pidfd.
+    """
+    refuse_unsupported_process(process, "process")
+    filtered = (process, facts.filter_program, facts.filter_flags)
+    joins_user = bool(kinds & plan_namespaces.KINDS["user"])
+    steps = (
+        *plan_namespaces.opened_cgroups(facts.cgroups),
+        *plan_process.scored(process, rootless=os.geteuid() != 0),
+        # Between the join and execve the process is inside: it must not be readable there.
+        Step("exec", STAGE_ONE, op.ForbidDumps()),
+        Step("exec", STAGE_ONE, op.JoinProcess("process", kinds)),
+        *([Step("exec", STAGE_ONE, op.BecomeRoot())] if joins_user else []),
+        Step("exec", STAGE_ONE, op.CloneProcess(0, "cgroup:unified" if facts.cgroups.unified else "")),
+        *plan_namespaces.entered_cgroups(facts.cgroups),
+        Step("process", STAGE_TWO, op.NewSession()),
+        Step("exec", STAGE_TWO, op.OpenRoot()),
+        *plan_process.console(process, bind=False),
+        *plan_process.streams(process),
+        *plan_process.limits(process, raised=False),
+        *plan_process.filter_early(*filtered),
+        *plan_process.identity(process, user_namespace=facts.user_namespace),
+        *plan_process.program(process),
+        *plan_process.filter_late(*filtered),
+        *plan_process.execute(process, facts.home),
+    )
+    return Plan(steps)
+
+
+def opened_gate(gate: str) -> Iterator[Step]:
+    """The fifos between this container and a later `start`.
+
+    Read and write: so the container's process is reader and writer of both, and neither side ever
+    sees an end of file, or waits for a peer, before the other is truly gone.
+    """
+    if gate:
+        for name in ("start", "result"):
+            yield Step("create", CALLER, OpenFile(f"gate:{name}", f"{gate}/{name}.fifo", os.O_RDWR))
+
+
+def awaited_start(gate: str) -> Iterator[Step]:
+    """The gate itself: all is made and checked, and the program does not run yet."""
+    if gate:
+        yield Step("create", STAGE_TWO, op.AwaitStart("gate:start", "gate:result"))
+
+
+_PROCESS_LATER = ("apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity")
+_LINUX_LATER = ("timeOffsets", "netDevices", "intelRdt", "memoryPolicy", "personality", "mountLabel")
+
+
+def refuse_unsupported(config: Config) -> None:
+    """What would silently be missing is refused instead: never less isolation than was asked for."""
+    refuse_unsupported_process(config["process"], "process")
+    linux = config.get("linux", {})
+    for name in _LINUX_LATER:
+        if linux.get(name):
+            raise Unimplemented(f"config.json: linux.{name}: is not supported yet")
+    if any(config.get("hooks", {}).values()):
+        raise Unimplemented("config.json: hooks: are not supported yet")
+    if linux.get("seccomp", {}).get("listenerPath"):
+        raise Unimplemented("config.json: linux.seccomp.listenerPath: is not supported yet")
+    for index, namespace in enumerate(linux.get("namespaces", ())):
+        if namespace["type"] not in plan_namespaces.KINDS:
+            place = f"linux.namespaces[{index}]"
+            raise Unimplemented(f"config.json: {place}: {namespace['type']} namespaces are not supported yet")
+    if not plan_namespaces.is_new(config, "mount"):
+        raise InvalidArgument("config.json: linux.namespaces: a new mount namespace is needed for the rootfs")
+
+
+def refuse_unsupported_process(process: Process, place: str) -> None:
+    """The same for a process object alone."""
+    for name in _PROCESS_LATER:
+        if process.get(name):
+            raise Unimplemented(f"config.json: {place}.{name}: is not supported yet")

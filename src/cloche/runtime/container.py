@@ -1,0 +1,329 @@
+"""Containers and their lifecycle: create, start, execute, kill, pause, delete.
+
+      create           start            the process ends
+    ---------> created ------> running ------------------> stopped --- delete --> gone
+                 |               |  ^                          ^
+                 |         pause v  | resume                   |
+                 |              paused                         |
+                 +--- the process ends, or is killed ----------+
+
+Status is never stored: it follows from the process, the gate and the freezer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal as signals
+
+from cloche.errors import FailedPrecondition, NotFound, Unavailable
+from cloche.kernel import pidfd
+from cloche.kernel.cgroups.cgroup import Cgroup
+from cloche.kernel.cgroups.layout import layout
+from cloche.runtime.execute import REPORT_SIZE, ExecFailed, Started, failure_of_start
+from cloche.runtime.plan_namespaces import wanted
+from cloche.runtime.state import FILTERS, Folder, Lock, State, is_locked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cloche.spec.config import Config
+    from cloche.spec.config import Process as ProcessConfig
+
+__all__ = ["Container", "ExecFailed", "Process", "containers"]
+
+ALLOWED = {
+    "start": ("created",),
+    "kill": ("created", "running", "paused"),
+    "pause": ("created", "running"),
+    "resume": ("paused",),
+    "execute": ("created", "running"),
+    "delete": ("stopped",),
+}
+_KILL_TIMEOUT_S = 10.0
+
+
+class Process:
+    """A process in a container, started by us: its parent is this process.
+
+    pid; pidfd, readable when it ended; console: the master of its terminal, or None.
+    """
+
+    def __init__(self, started: Started) -> None:
+        self.pid = started.pid
+        self.pidfd = started.pidfd
+        self.console: int | None = None if started.console < 0 else started.console
+        self._status: int | None = None
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """The pidfd, for select and poll."""
+        return self.pidfd
+
+    def wait(self) -> int:
+        """Wait for the end and reap: the exit code, or 128 and the signal that killed it."""
+        if self._status is None:
+            ended = pidfd.wait(self.pidfd)
+            self._status = ended.status if ended else 0
+        return self._status
+
+    def kill(self, signal: int) -> None:
+        """Send a signal; nothing happens when it ended."""
+        try:
+            pidfd.send_signal(self.pidfd, signal)
+        except ProcessLookupError:
+            pass
+
+    def take_console(self) -> int:
+        """The terminal's master, which is now the caller's to close. -1 without a terminal."""
+        console, self.console = self.console, None
+        return -1 if console is None else console
+
+    def close(self) -> None:
+        """Close the descriptors; the process goes on."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        if self.console is not None:
+            os.close(self.console)
+            self.console = None
+
+
+class Container:
+    """A container of a state root."""
+
+    def __init__(self, root: str, folder: Folder, state: State) -> None:
+        self.root = root
+        self.folder = folder
+        self.stored = state
+        self._config: Config | None = None
+
+    @classmethod
+    def load(cls, root: str, container_id: str) -> Container:
+        """Raises NotFound."""
+        folder = Folder(root, container_id)
+        return cls(root, folder, folder.read())
+
+    @property
+    def id(self) -> str:
+        return self.stored.id
+
+    @property
+    def bundle(self) -> str:
+        return self.stored.bundle
+
+    @property
+    def pid(self) -> int:
+        """The host's number of the container's process; 0 before it exists."""
+        return self.stored.pid
+
+    @property
+    def created(self) -> str:
+        """RFC 3339."""
+        return self.stored.created
+
+    @property
+    def config(self) -> Config:
+        """config.json as it was at create."""
+        if self._config is None:
+            self._config = self.folder.read_config()
+        return self._config
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return self.config.get("annotations", {})
+
+    @property
+    def cgroup(self) -> Cgroup:
+        return Cgroup.load(layout(), self.stored.cgroup_paths)
+
+    def status(self) -> str:
+        """creating, created, running, paused or stopped."""
+        process = self.stored.open_process()
+        if process is None:
+            return "creating" if not self.stored.pid and is_locked(self.folder) else "stopped"
+        os.close(process)
+        if self.folder.has_gate():
+            return "created"
+        return "paused" if self.cgroup.frozen() else "running"
+
+    def state(self) -> dict[str, Any]:
+        """The state document of the runtime specification."""
+        status = self.status()
+        state: dict[str, Any] = {
+            "ociVersion": self.config["ociVersion"],
+            "id": self.id,
+            "pid": 0 if status == "stopped" else self.pid,
+            "status": status,
+            "bundle": self.bundle,
+            "rootfs": self.stored.rootfs,
+            "created": self.created,
+        }
+        if self.annotations:
+            state["annotations"] = self.annotations
+        return state | {"owner": ""}
+
+    def _require(self, action: str) -> str:
+        status = self.status()
+        if status not in ALLOWED[action]:
+            raise FailedPrecondition(f"cannot {action} a container that is {status}: {self.id!r}")
+        return status
+
+    def start(self) -> None:
+        """Open the gate, and return when the program was executed.
+
+        Raises ExecFailed when it could not be; the container is stopped then.
+        """
+        with Lock(self.folder):
+            self._require("start")
+            result = os.open(f"{self.folder.path}/result.fifo", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                self._open_gate()
+                os.set_blocking(result, True)
+                # The container's process alone holds the other end; execve closes it.
+                data = os.read(result, REPORT_SIZE)
+            finally:
+                os.close(result)
+            self.folder.remove_gate()
+        if data:
+            raise failure_of_start(data, "process.args[0]", self.config["process"]["args"][0])
+
+    def _open_gate(self) -> None:
+        try:
+            gate = os.open(f"{self.folder.path}/start.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            raise FailedPrecondition(f"cannot start a container that is stopped: {self.id!r}") from None
+        try:
+            os.write(gate, b"s")
+        finally:
+            os.close(gate)
+
+    def kill(self, signal: int, *, everyone: bool = False) -> None:
+        """Send a signal to the container's process.
+
+        everyone: to all in its cgroup, as also happens for SIGKILL without a pid namespace of its
+        own, where the others would survive.
+        """
+        self._require_kill(everyone=everyone)
+        if everyone or (signal == signals.SIGKILL and not self._has_own_pids()):
+            self.cgroup.kill(signal)
+            return
+        process = self.stored.open_process()
+        if process is None:
+            raise FailedPrecondition(f"container not running: {self.id!r}")
+        try:
+            pidfd.send_signal(process, signal)
+            if signal == signals.SIGKILL and self.cgroup.frozen():
+                # A frozen cgroup v1 process does not even die.
+                self.cgroup.thaw()
+        finally:
+            os.close(process)
+
+    def _require_kill(self, *, everyone: bool) -> None:
+        if self.status() == "stopped" and not (everyone and self.cgroup.processes()):
+            raise FailedPrecondition(f"container not running: {self.id!r}")
+
+    def _has_own_pids(self) -> bool:
+        return wanted(self.config).get("pid") == ""
+
+    def pause(self) -> None:
+        """Freeze the container's cgroup."""
+        with Lock(self.folder):
+            self._require("pause")
+            self.cgroup.freeze()
+
+    def resume(self) -> None:
+        """Thaw the container's cgroup."""
+        with Lock(self.folder):
+            self._require("resume")
+            self.cgroup.thaw()
+
+    def processes(self) -> list[int]:
+        """The host's pids of all processes in the container."""
+        return self.cgroup.processes()
+
+    def execute(
+        self,
+        process: ProcessConfig,
+        *,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        preserve_fds: int = 0,
+        ignore_paused: bool = False,
+    ) -> Process:
+        """Run one more process. process: as in config.json, validated.
+
+        Raises ExecFailed when the program cannot be executed.
+        """
+        from cloche.runtime.create import execute_in
+
+        with Lock(self.folder):
+            status = self.status()
+            if status == "paused" and not ignore_paused:
+                raise FailedPrecondition(f"cannot exec in a paused container: {self.id!r}")
+            if status not in ("created", "running", "paused"):
+                raise FailedPrecondition(f"cannot exec in a {status} container: {self.id!r}")
+            return Process(execute_in(self, process, stdio=stdio, preserve_fds=preserve_fds))
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove the cgroups and the state. force: kill first, whatever the status.
+
+        Can be repeated after a crash at any point.
+        """
+        with Lock(self.folder):
+            status = self.status()
+            if status != "stopped" and not force:
+                raise FailedPrecondition(
+                    f"cannot delete container {self.id!r} that is not stopped: it is {status}"
+                )
+            self.destroy()
+
+    def destroy(self) -> None:
+        """Kill what runs, remove the cgroups, free the id; the lock is held by the caller."""
+        self._end_process()
+        if self.cgroup.exists():
+            self.cgroup.kill()
+        self.cgroup.destroy()
+        self.folder.remove()
+
+    def _end_process(self) -> None:
+        process = self.stored.open_process()
+        if process is None:
+            return
+        try:
+            pidfd.send_signal(process, signals.SIGKILL)
+            if self.cgroup.frozen():
+                self.cgroup.thaw()
+            poll = select.poll()
+            poll.register(process, select.POLLIN)
+            if not poll.poll(_KILL_TIMEOUT_S * 1000):
+                raise Unavailable(f"process {self.pid} of container {self.id!r} does not end: try again later")
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(process)
+
+
+def containers(root: str) -> list[Container]:
+    """Every container of a state root, sorted by id; what vanishes meanwhile is left out."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        if name == FILTERS:
+            continue
+        try:
+            found.append(Container.load(root, name))
+        except NotFound:
+            continue
+    return found

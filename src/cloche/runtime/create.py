@@ -1,0 +1,190 @@
+"""Create a container, or one more process in it: gather facts, compile, execute, write down.
+
+Whatever fails, nothing is left: the undo of each step is pushed right after the step.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import FailedPrecondition
+from cloche.kernel import passwd
+from cloche.kernel.cgroups.cgroup import Cgroup
+from cloche.kernel.cgroups.layout import layout
+from cloche.runtime.caller import Performing
+from cloche.runtime.compile import compile_create, compile_exec
+from cloche.runtime.container import Container, Process
+from cloche.runtime.execute import Started, execute
+from cloche.runtime.facts import CgroupFacts, Facts, Hierarchy
+from cloche.runtime.plan_namespaces import KINDS, PROC_NAMES, wanted
+from cloche.runtime.state import FILTERS, Folder, Lock, State, now
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.spec.config import Config
+    from cloche.spec.config import Process as ProcessConfig
+
+
+def create(
+    root: str,
+    container_id: str,
+    config: Config,
+    *,
+    bundle: str,
+    rootfs: int | None = None,
+    stdio: tuple[int, int, int] = (0, 1, 2),
+    preserve_fds: int = 0,
+    gate: bool = True,
+) -> tuple[Container, Process]:
+    """Make a container.
+
+    root: folder of all containers' states. config: validated. bundle: absolute; relative paths in
+    the configuration count from it. rootfs: a detached mount (kernel.mounts.assemble) instead of
+    root.path, borrowed. stdio: what becomes descriptors 0, 1, 2, borrowed. preserve_fds: how many
+    from 3 on go along. gate: wait for `Container.start`; without it the program runs at once.
+    Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
+    """
+    folder = Folder(root, container_id)
+    folder.make()
+    with Lock(folder):
+        cgroup = None
+        try:
+            path = config.get("linux", {}).get("cgroupsPath") or container_id
+            cgroup = Cgroup.plan(layout(), path)
+            rootfs_path = "" if rootfs is not None else os.path.join(bundle, config["root"]["path"])
+            state = State(container_id, bundle, os.path.normpath(rootfs_path or "/"), now(), cgroup.paths)
+            folder.write_config(config)
+            folder.write(state)
+            _make_cgroup(cgroup, config)
+            facts = _facts(root, config, cgroup, bundle=bundle, rootfs=rootfs)
+            if gate:
+                folder.make_gate()
+                facts = facts.replace(gate=folder.path)
+            with Performing() as performing:
+                if rootfs is not None:
+                    performing.lend("rootfs", rootfs)
+                plan = compile_create(config, facts)
+                started = execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds)
+            state = state.with_process(started.pid)
+            folder.write(state)
+        except BaseException:
+            if cgroup is not None and cgroup.exists():
+                cgroup.destroy()
+            folder.remove()
+            raise
+    return Container(root, folder, state), Process(started)
+
+
+def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
+    rootless = os.geteuid() != 0
+    cgroup.make(rootless=rootless)
+    cgroup.apply(config.get("linux", {}).get("resources", {}), rootless=rootless)
+
+
+def cgroup_facts(cgroup: Cgroup) -> CgroupFacts:
+    """Where a process enters, and what the hierarchies are called."""
+    hierarchies = tuple(
+        Hierarchy(os.path.basename(h.mountpoint), _mount_options(h.controllers), cgroup.paths[h.controllers[0]])
+        for h in layout().legacy
+        if h.controllers[0] in cgroup.paths
+    )
+    return CgroupFacts(tuple(cgroup.task_files()), cgroup.unified_directory() or "", hierarchies)
+
+
+def _mount_options(controllers: tuple[str, ...]) -> tuple[str, ...]:
+    """What the filesystem `cgroup` is mounted with: a named hierarchy has no controllers."""
+    named = controllers[0].startswith("name=")
+    return ("none", *controllers) if named else controllers
+
+
+def _facts(root: str, config: Config, cgroup: Cgroup, *, bundle: str, rootfs: int | None) -> Facts:
+    program, flags = _filter(root, config)
+    return Facts(
+        bundle=bundle,
+        cgroups=cgroup_facts(cgroup),
+        rootfs_given=rootfs is not None,
+        filter_program=program,
+        filter_flags=flags,
+        home=_home_before(config, bundle, rootfs),
+        user_namespace="user" in wanted(config),
+    )
+
+
+def _filter(root: str, config: Config) -> tuple[bytes, int]:
+    profile = config.get("linux", {}).get("seccomp")
+    if not profile:
+        return b"", 0
+    from cloche.kernel import seccomp
+
+    return seccomp.cached(profile, os.path.join(root, FILTERS))
+
+
+def _needs_home(process: ProcessConfig) -> bool:
+    return not any(variable.startswith("HOME=") for variable in process.get("env", ()))
+
+
+def _home_before(config: Config, bundle: str, rootfs: int | None) -> str:
+    """HOME from the image's /etc/passwd, reached through the rootfs's descriptor."""
+    process = config["process"]
+    if not _needs_home(process):
+        return ""
+    uid = process.get("user", {}).get("uid", 0)
+    if rootfs is not None:
+        return passwd.home(rootfs, uid)
+    try:
+        directory = os.open(os.path.join(bundle, config["root"]["path"]), os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return ""  # the plan's first operation says what is wrong with the rootfs
+    try:
+        return passwd.home(directory, uid)
+    finally:
+        os.close(directory)
+
+
+def execute_in(
+    container: Container,
+    process: ProcessConfig,
+    *,
+    stdio: tuple[int, int, int],
+    preserve_fds: int,
+) -> Started:
+    """Run one more process in a container that runs; its lock is held by the caller."""
+    pidfd = container.stored.open_process()
+    if pidfd is None:
+        raise FailedPrecondition(f"cannot exec in a stopped container: {container.id!r}")
+    try:
+        program, flags = _filter(container.root, container.config)
+        facts = Facts(
+            bundle=container.bundle,
+            cgroups=cgroup_facts(container.cgroup),
+            filter_program=program,
+            filter_flags=flags,
+            home=_home_inside(container, process),
+            user_namespace="user" in wanted(container.config),
+        )
+        with Performing() as performing:
+            performing.lend("process", pidfd)
+            plan = compile_exec(process, facts, _different_namespaces(container.pid))
+            return execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds)
+    finally:
+        os.close(pidfd)
+
+
+def _home_inside(container: Container, process: ProcessConfig) -> str:
+    if not _needs_home(process):
+        return ""
+    root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_CLOEXEC)
+    try:
+        return passwd.home(root, process.get("user", {}).get("uid", 0))
+    finally:
+        os.close(root)
+
+
+def _different_namespaces(pid: int) -> int:
+    """CLONE_NEW* of what the container has of its own; joining one's own user namespace is EINVAL."""
+    kinds = 0
+    for kind, name in PROC_NAMES.items():
+        theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        if theirs.st_ino != ours.st_ino:
+            kinds |= KINDS[kind]
+    return kinds

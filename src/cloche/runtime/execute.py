@@ -1,0 +1,271 @@
+"""Execute a plan: start cloche-init, talk with it, and say in the user's terms what failed.
+
+The conversation is drawn in native/init.c; the numbers here are its.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socketpair
+from _struct import Struct
+from errno import EACCES, ENOENT, EPERM
+
+from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
+from cloche.kernel import pidfd as pidfd_module
+from cloche.runtime.caller import CallerOperation, Performing
+from cloche.runtime.plan import Plan, Step
+from cloche.runtime.sealed import sealed_init, sealed_memory
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+FAILED, CLONED, WAITING, CONSOLE, CREATED, EXECUTING = range(1, 7)
+
+_REPORT = Struct("=2I2i112s")
+REPORT_SIZE = _REPORT.size
+_DESCRIPTORS_A_MESSAGE = 253  # SCM_MAX_FD
+_NO_STEP = 0xFFFFFFFF
+
+
+class ExecFailed(FailedPrecondition):
+    """The container's program cannot be executed.
+
+    errno: ENOENT when it is not there (a shell's 127), EACCES and others when it is not executable (126).
+    """
+
+    def __init__(self, message: str, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class Report(Record):
+    """One record from init. Comes from inside the container: believed only for what it is."""
+
+    kind: int
+    index: int
+    error: int
+    call: int
+    text: str
+
+    @classmethod
+    def parse(cls, data: bytes) -> Report:
+        """Raises FailedPrecondition for what is no record."""
+        if len(data) != REPORT_SIZE:
+            raise FailedPrecondition(f"cloche-init sent {len(data)} bytes where {REPORT_SIZE} were due")
+        kind, index, error, call, text = _REPORT.unpack(data)
+        words = text.split(b"\0", 1)[0].decode(errors="replace")
+        return cls(kind, index, error, call, "".join(c if c.isprintable() else " " for c in words).strip())
+
+
+class Started(Record):
+    """A container's process. The descriptors are the receiver's; console is -1 without a terminal."""
+
+    pid: int
+    pidfd: int
+    console: int
+
+
+def execute(
+    plan: Plan, performing: Performing, *, stdio: tuple[int, int, int] = (0, 1, 2), preserve_fds: int = 0
+) -> Started:
+    """Execute a plan up to its gate, or up to execve where it has none.
+
+    performing: with what was lent to the plan; its descriptors are closed by its owner.
+    stdio: descriptors that become 0, 1 and 2. preserve_fds: how many from 3 on go along.
+    Raises an error of cloche.errors that names the place in config.json; then no process is left.
+    """
+    for step in plan.caller_steps():
+        _perform(step, performing, plan)
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+    try:
+        try:
+            stage_one = _spawn(theirs.fileno(), stdio, preserve_fds)
+        except OSError as error:
+            raise FailedPrecondition(f"cloche-init cannot be started: {error.strerror}") from error
+        finally:
+            theirs.close()
+        return _Conversation(plan, performing, ours, stage_one).hold()
+    finally:
+        ours.close()
+
+
+def _perform(step: Step, performing: Performing, plan: Plan) -> None:
+    operation = step.operation
+    if not isinstance(operation, CallerOperation):
+        raise TypeError(f"{operation.describe()} is not the caller's to perform")
+    try:
+        operation.perform(performing)
+    except OSError as error:
+        raise _translated(plan, step, error.errno or 0, "") from error
+
+
+def _spawn(control: int, stdio: tuple[int, int, int], preserve_fds: int) -> int:
+    """posix_spawn(3) of the sealed init: standard streams, the preserved descriptors, the control socket."""
+    program = sealed_init()
+    place = 3 + preserve_fds
+    wanted = [*enumerate(stdio), *((fd, fd) for fd in range(3, place)), (place, control)]
+    # A source in the range of the targets could be overwritten before its turn: moved out first.
+    moved = {
+        fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, place + 1)
+        for target, fd in wanted
+        if fd <= place and fd != target
+    }
+    actions = [(os.POSIX_SPAWN_DUP2, moved.get(fd, fd), target) for target, fd in wanted]
+    try:
+        path = f"/proc/self/fd/{program}"
+        return os.posix_spawn(path, ["cloche-init", str(place)], {}, file_actions=actions)
+    finally:
+        for descriptor in moved.values():
+            os.close(descriptor)
+
+
+class _Conversation:
+    def __init__(self, plan: Plan, performing: Performing, ours: socket, stage_one: int) -> None:
+        self.plan = plan
+        self.performing = performing
+        self.socket = ours
+        self.stage_one: int = stage_one
+        self.pid = 0
+        self.pidfd = -1
+        self.console = -1
+        self.done = False
+
+    def hold(self) -> Started:
+        try:
+            self._send_plan()
+            while not self.done:
+                self._answer(*self._receive())
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            os.waitpid(self.stage_one, 0)
+        return Started(self.pid, self.pidfd, self.console)
+
+    def _send_plan(self) -> None:
+        data, slots = self.plan.encode()
+        memory = sealed_memory("cloche-plan", data)
+        try:
+            descriptors = [memory, *(self.performing.descriptors[slot] for slot in slots)]
+            for first in range(0, len(descriptors), _DESCRIPTORS_A_MESSAGE):
+                part = descriptors[first : first + _DESCRIPTORS_A_MESSAGE]
+                rights = b"".join(fd.to_bytes(4, "little") for fd in part)
+                self.socket.sendmsg([b"P"], [(SOL_SOCKET, SCM_RIGHTS, rights)])
+        finally:
+            os.close(memory)
+
+    def _receive(self) -> tuple[Report | None, int]:
+        """The next record, None at the end, and the descriptor that came along or -1."""
+        try:
+            data, ancillary, _, _ = self.socket.recvmsg(REPORT_SIZE, CMSG_SPACE(4))
+        except ConnectionResetError:
+            # The other end died with our message unread.
+            return None, -1
+        descriptor = -1
+        for _, kind, content in ancillary:
+            if kind == SCM_RIGHTS and len(content) >= 4:
+                descriptor = int.from_bytes(content[:4], "little", signed=True)
+                os.set_inheritable(descriptor, False)
+        return (Report.parse(data) if data else None), descriptor
+
+    def _answer(self, report: Report | None, descriptor: int) -> None:
+        if report is None:
+            raise FailedPrecondition(self._death())
+        if report.kind == FAILED:
+            raise self._failure(report)
+        if report.kind == CLONED and descriptor >= 0 and self.pidfd < 0:
+            self.pid, self.pidfd = report.error, descriptor
+            self.performing.pid = self.pid
+        elif report.kind == CONSOLE and descriptor >= 0 and self.console < 0:
+            self.console = descriptor
+        elif report.kind == WAITING and self.pidfd >= 0:
+            for step in self.plan.caller_steps(report.index):
+                _perform(step, self.performing, self.plan)
+            self.socket.send(b".")
+        elif report.kind == CREATED:
+            self.done = True
+        elif report.kind == EXECUTING:
+            self._finish()
+        else:
+            raise FailedPrecondition(f"cloche-init sent a record of kind {report.kind} out of turn")
+
+    def _finish(self) -> None:
+        """execve is being made: end of file means that it was."""
+        report, _ = self._receive()
+        if report is not None:
+            raise self._failure(report)
+        self.done = True
+
+    def _failure(self, report: Report) -> ClocheError:
+        if report.index == _NO_STEP or report.index >= len(self.plan.steps):
+            return FailedPrecondition(f"cloche-init failed: {os.strerror(report.error)}")
+        return _translated(self.plan, self.plan.steps[report.index], report.error, report.text)
+
+    def _death(self) -> str:
+        if self.pidfd < 0:
+            return "cloche-init ended before it had made the container's process"
+        status = wait(self.pidfd)
+        why = f"was killed by signal {status - 128}" if status > 128 else f"exited with status {status}"
+        self._forget()
+        return f"the container's process {why} before it could execute its program (out of memory?)"
+
+    def _forget(self) -> None:
+        os.close(self.pidfd)
+        self.pidfd = -1
+
+    def _abandon(self) -> None:
+        if self.pidfd >= 0:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            wait(self.pidfd)
+            self._forget()
+        if self.console >= 0:
+            os.close(self.console)
+
+
+def wait(pidfd: int) -> int:
+    """Reap the child behind a pidfd: its exit status, or 128 and the signal that killed it."""
+    ended = pidfd_module.wait(pidfd)
+    if ended is None:
+        raise ChildProcessError("waitid: nothing to reap")
+    return ended.status
+
+
+def failure_of_start(data: bytes, place: str, command: str) -> ClocheError:
+    """The error behind the record that `start` read from the result fifo.
+
+    place: of the gate's step or a later one, which all concern the program. command: args[0].
+    """
+    report = Report.parse(data)
+    return _worded(place, "start", report.error, report.text, command)
+
+
+def _translated(plan: Plan, step: Step, errno: int, detail: str) -> ClocheError:
+    # Every plan ends with the program's execution.
+    command = plan.steps[-1].operation.values()[0][0]
+    return _worded(step.place, step.operation.describe(), errno, detail, command)
+
+
+def _worded(place: str, what: str, errno: int, detail: str, command: str) -> ClocheError:
+    reason = os.strerror(errno).lower()
+    if place.startswith("process.args"):
+        return ExecFailed(_program_message(command, errno, reason), errno)
+    message = f"config.json: {place}: {what}: {reason}{f' ({detail})' if detail else ''}"
+    if errno == ENOENT:
+        return NotFound(message)
+    if errno in (EPERM, EACCES):
+        return PermissionDenied(message)
+    return FailedPrecondition(message)
+
+
+def _program_message(command: str, errno: int, reason: str) -> str:
+    # Engines above look for these very words to tell 126 from 127.
+    start = f'config.json: process.args[0]: exec: "{command}"'
+    if errno == ENOENT and "/" not in command:
+        return f"{start}: executable file not found in $PATH"
+    if errno == ENOENT:
+        return f"{start}: stat {command}: no such file or directory"
+    return f"{start}: {reason}"

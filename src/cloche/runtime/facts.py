@@ -1,0 +1,50 @@
+"""What the compiler of a plan must know besides the configuration, gathered by the lifecycle."""
+
+from __future__ import annotations
+
+from cloche.spec.record import Record
+
+
+class Hierarchy(Record):
+    """One cgroup v1 hierarchy as a container sees it below its /sys/fs/cgroup.
+
+    name: the directory (`cpu,cpuacct`); options: what its filesystem is mounted with;
+    path: the container's own cgroup on the host.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    path: str
+
+
+class CgroupFacts(Record):
+    """Where the container's process goes, and what a cgroup mount shows.
+
+    tasks: v1 files to write 0 to. unified: cgroup2 directory to be born in, or empty.
+    hierarchies: of v1, empty on a unified machine.
+    """
+
+    tasks: tuple[str, ...] = ()
+    unified: str = ""
+    hierarchies: tuple[Hierarchy, ...] = ()
+
+
+class Facts(Record):
+    """The rest of the world as a plan needs it.
+
+    bundle: absolute path, for relative ones in the configuration.
+    rootfs_given: the rootfs is a descriptor lent under the slot `rootfs`, not a path.
+    filter_program, filter_flags: the compiled seccomp filter, empty without one.
+    gate: directory that holds the start and result fifos, empty to execute at once.
+    home: HOME of the user, for an environment that lacks it; empty leaves it out.
+    user_namespace: the process will live in a user namespace that is not ours.
+    """
+
+    bundle: str
+    cgroups: CgroupFacts
+    rootfs_given: bool = False
+    filter_program: bytes = b""
+    filter_flags: int = 0
+    gate: str = ""
+    home: str = ""
+    user_namespace: bool = False

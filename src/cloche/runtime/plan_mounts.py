@@ -1,0 +1,227 @@
+"""The part of a plan that makes the container's view of files: root, mounts, devices, masks."""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import InvalidArgument, Unimplemented
+from cloche.kernel.mount_options import parse_options
+from cloche.kernel.syscalls import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+)
+from cloche.runtime import operations as op
+from cloche.runtime.caller import CloneTree
+from cloche.runtime.plan import CALLER, STAGE_TWO, Step
+from cloche.runtime.plan_namespaces import is_new
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloche.runtime.facts import Facts
+    from cloche.spec.config import Config, Mount
+
+_PROPAGATION = {
+    "private": (MS_PRIVATE, 0),
+    "rprivate": (MS_PRIVATE, 1),
+    "slave": (MS_SLAVE, 0),
+    "rslave": (MS_SLAVE, 1),
+    "shared": (MS_SHARED, 0),
+    "rshared": (MS_SHARED, 1),
+    "unbindable": (MS_UNBINDABLE, 0),
+    "runbindable": (MS_UNBINDABLE, 1),
+}
+
+
+def propagation(config: Config) -> Iterator[Step]:
+    """First of all: nothing below may reach the host's mounts, while theirs may still come in."""
+    place = "linux.rootfsPropagation"
+    kind, recursive = _PROPAGATION[config.get("linux", {}).get("rootfsPropagation") or "rslave"]
+    yield Step(place, STAGE_TWO, op.SetPropagation(kind, recursive))
+
+
+def own_proc(config: Config) -> Iterator[Step]:
+    """A procfs of our own where something will be written through it."""
+    if config.get("linux", {}).get("sysctl"):
+        yield Step("linux.sysctl", STAGE_TWO, op.OpenProc())
+
+
+def opened_root(config: Config, facts: Facts) -> Iterator[Step]:
+    """The rootfs as a detached mount, which never appears among the host's mounts."""
+    if not facts.rootfs_given:
+        path = os.path.join(facts.bundle, config["root"]["path"])
+        yield Step("root.path", CALLER, CloneTree("rootfs", path, True))
+
+
+def attached_root(config: Config) -> Iterator[Step]:
+    """The rootfs in the new mount namespace, where paths are resolved from now on."""
+    yield Step("root.path", STAGE_TWO, op.AttachRoot("rootfs", _inherited_propagation(config)))
+
+
+def _inherited_propagation(config: Config) -> int:
+    """What a copied tree becomes: a slave, unless the container was asked to be the host's peer.
+
+    A detached copy is still in the peer group of its source; left so, a mount made below it inside
+    the container would appear on the host.
+    """
+    shared = config.get("linux", {}).get("rootfsPropagation") in ("shared", "rshared")
+    return 0 if shared else MS_SLAVE
+
+
+def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
+    """The sources of bind mounts, with the host's credentials and in the host's paths."""
+    for index, mount in enumerate(config.get("mounts", ())):
+        place = f"mounts[{index}]"
+        options = parse_options(mount.get("options", ()))
+        if _is_bind(mount):
+            source = os.path.join(facts.bundle, mount.get("source", ""))
+            yield Step(place, CALLER, CloneTree(place, source, options.recursive))
+        elif mount.get("type") == "cgroup" and not is_new(config, "cgroup"):
+            for hierarchy in facts.cgroups.hierarchies:
+                tree = CloneTree(f"{place}:{hierarchy.name}", hierarchy.path, True)
+                yield Step(place, CALLER, tree)
+
+
+def _is_bind(mount: Mount) -> bool:
+    return mount.get("type") == "bind" or parse_options(mount.get("options", ())).bind
+
+
+def mounts(config: Config, facts: Facts) -> Iterator[Step]:
+    """Every mount in the order of the configuration; read-only last where more is to be made in it."""
+    for index, mount in enumerate(config.get("mounts", ())):
+        place = f"mounts[{index}]"
+        _refuse_unsupported(place, mount)
+        if _is_bind(mount):
+            steps = _bind(place, mount, config)
+        elif mount.get("type") in ("cgroup", "cgroup2"):
+            steps = _cgroup(place, mount, config, facts)
+        else:
+            steps = _filesystem(place, mount)
+        yield from steps
+
+
+def _refuse_unsupported(place: str, mount: Mount) -> None:
+    options = parse_options(mount.get("options", ()))
+    if options.idmap or mount.get("uidMappings") or mount.get("gidMappings"):
+        raise Unimplemented(f"config.json: {place}: idmapped mounts are not supported yet")
+    if options.copy_up:
+        raise Unimplemented(f"config.json: {place}.options: tmpcopyup is not supported yet")
+    if target(mount) == "/":
+        raise InvalidArgument(f"config.json: {place}.destination: / is the rootfs, mount below it")
+
+
+def target(mount: Mount) -> str:
+    """The destination as an absolute, normalised path (a relative one counts from /)."""
+    return os.path.normpath("/" + mount["destination"]).replace("//", "/")
+
+
+def _bind(place: str, mount: Mount, config: Config) -> Iterator[Step]:
+    options = parse_options(mount.get("options", ()))
+    attach = op.AttachMount(
+        place,
+        target(mount),
+        _inherited_propagation(config),
+        options.set_attributes,
+        options.clear_attributes,
+        options.recursive_set,
+        options.recursive_clear,
+    )
+    yield Step(place, STAGE_TWO, attach)
+    yield from _propagated(place, mount)
+
+
+def _propagated(place: str, mount: Mount) -> Iterator[Step]:
+    for kind, recursive in parse_options(mount.get("options", ())).propagation:
+        yield Step(place, STAGE_TWO, op.ChangeMount(target(mount), 0, 0, kind, int(recursive)))
+
+
+def _filesystem(place: str, mount: Mount) -> Iterator[Step]:
+    kind = mount.get("type") or ""
+    if not kind or kind == "none":
+        raise InvalidArgument(f"config.json: {place}.type: is needed unless the mount is a bind mount")
+    options = parse_options(mount.get("options", ()))
+    attributes = options.set_attributes | options.recursive_set
+    if _is_filled_later(mount):
+        attributes &= ~MOUNT_ATTR_RDONLY
+    words = (*options.flags, *options.data)
+    source = mount.get("source") or kind
+    yield Step(place, STAGE_TWO, op.NewMount(kind, source, target(mount), words, attributes))
+    yield from _propagated(place, mount)
+
+
+def _is_filled_later(mount: Mount) -> bool:
+    return mount.get("type") == "tmpfs" and not _is_bind(mount)
+
+
+def _cgroup(place: str, mount: Mount, config: Config, facts: Facts) -> Iterator[Step]:
+    """cgroup2 as it is; on v1 a tmpfs with one mount a hierarchy, as init systems arrange them."""
+    options = parse_options(mount.get("options", ()))
+    attributes = options.set_attributes | options.recursive_set
+    if not facts.cgroups.hierarchies or mount.get("type") == "cgroup2":
+        new = op.NewMount("cgroup2", "cgroup", target(mount), (), attributes)
+        yield Step(place, STAGE_TWO, new)
+        return
+    base = target(mount)
+    safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+    yield Step(place, STAGE_TWO, op.NewMount("tmpfs", "tmpfs", base, ("mode=755",), safe))
+    for hierarchy in facts.cgroups.hierarchies:
+        where = f"{base}/{hierarchy.name}"
+        if is_new(config, "cgroup"):
+            new = op.NewMount("cgroup", "cgroup", where, hierarchy.options, attributes)
+            yield Step(place, STAGE_TWO, new)
+        else:
+            attach = op.AttachMount(f"{place}:{hierarchy.name}", where, MS_SLAVE, attributes, 0, 0, 0)
+            yield Step(place, STAGE_TWO, attach)
+        for alias in _aliases(hierarchy.name):
+            yield Step(place, STAGE_TWO, op.MakeSymlink(hierarchy.name, f"{base}/{alias}"))
+
+
+def _aliases(name: str) -> tuple[str, ...]:
+    """`cpu` and `cpuacct` of `cpu,cpuacct`, which programs look for by their own names."""
+    controllers = tuple(name.split(","))
+    return controllers if len(controllers) > 1 else ()
+
+
+def settled(config: Config) -> Iterator[Step]:
+    """After the pivot: what had to stay writable until everything was made in it."""
+    linux = config.get("linux", {})
+    if asked := linux.get("rootfsPropagation"):
+        kind, recursive = _PROPAGATION[asked]
+        yield Step("linux.rootfsPropagation", STAGE_TWO, op.ChangeMount("/", 0, 0, kind, recursive))
+    for index, mount in enumerate(config.get("mounts", ())):
+        read_only = parse_options(mount.get("options", ())).read_only
+        if read_only and (_is_filled_later(mount) or mount.get("type") == "cgroup"):
+            change = op.ChangeMount(target(mount), MOUNT_ATTR_RDONLY, 0, 0, 0)
+            yield Step(f"mounts[{index}]", STAGE_TWO, change)
+    if config["root"].get("readonly"):
+        change = op.ChangeMount("/", MOUNT_ATTR_RDONLY, 0, 0, 0)
+        yield Step("root.readonly", STAGE_TWO, change)
+
+
+def opened_null(config: Config) -> Iterator[Step]:
+    """The host's null device for masks, so that nothing in the image is taken for it."""
+    if config.get("linux", {}).get("maskedPaths"):
+        yield Step("linux.maskedPaths", CALLER, CloneTree("null", "/dev/null", False))
+
+
+def protected_paths(config: Config) -> Iterator[Step]:
+    """Read-only paths, then masks."""
+    linux = config.get("linux", {})
+    for index, path in enumerate(linux.get("readonlyPaths", ())):
+        yield Step(f"linux.readonlyPaths[{index}]", STAGE_TWO, op.ProtectPath(path))
+    for index, path in enumerate(linux.get("maskedPaths", ())):
+        yield Step(f"linux.maskedPaths[{index}]", STAGE_TWO, op.MaskPath(path, "null"))
+
+
+def sysctls(config: Config) -> Iterator[Step]:
+    """Kernel parameters of the container's namespaces. Dots separate, as in sysctl(8); so may slashes."""
+    for name, value in config.get("linux", {}).get("sysctl", {}).items():
+        path = name if "/" in name else name.replace(".", "/")
+        yield Step(f"linux.sysctl[{name!r}]", STAGE_TWO, op.WriteSysctl(f"sys/{path}", value))

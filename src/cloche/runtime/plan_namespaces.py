@@ -1,0 +1,145 @@
+"""The part of a plan that enters, joins and makes kernel namespaces and cgroups."""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import InvalidArgument
+from cloche.runtime import operations as op
+from cloche.runtime.caller import OpenFile, RaiseLimit, WriteIdMaps
+from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
+from cloche.runtime.process_limits import limit_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloche.runtime.facts import CgroupFacts
+    from cloche.spec.config import Config, IDMapping
+
+KINDS = {
+    "mount": 0x00020000,
+    "cgroup": 0x02000000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "user": 0x10000000,
+    "pid": 0x20000000,
+    "network": 0x40000000,
+}
+"""CLONE_NEW* of each of the runtime specification's namespace types."""
+
+PROC_NAMES = {
+    "mount": "mnt",
+    "cgroup": "cgroup",
+    "uts": "uts",
+    "ipc": "ipc",
+    "user": "user",
+    "pid": "pid",
+    "network": "net",
+}
+"""Their names below /proc/PID/ns."""
+
+
+def wanted(config: Config) -> dict[str, str]:
+    """Type of each namespace of the configuration and the path to join, empty for a new one."""
+    return {n["type"]: n.get("path", "") for n in config.get("linux", {}).get("namespaces", ())}
+
+
+def is_new(config: Config, kind: str) -> bool:
+    """Whether the container gets a namespace of this type of its own."""
+    return wanted(config).get(kind) == ""
+
+
+def opened_namespaces(config: Config) -> Iterator[Step]:
+    """Open all namespace files before any is entered: afterwards their paths may mean others."""
+    for index, namespace in enumerate(config.get("linux", {}).get("namespaces", ())):
+        if path := namespace.get("path"):
+            place = f"linux.namespaces[{index}]"
+            yield Step(place, CALLER, OpenFile(f"namespace:{namespace['type']}", path, os.O_RDONLY))
+
+
+def joined_namespaces(config: Config) -> Iterator[Step]:
+    """Join all but the user namespace, then the user namespace, then again what was refused.
+
+    A namespace owned by the first user namespace needs the host's credentials, one owned by the
+    joined user namespace may need those inside (rootless): this order serves every mix of owners.
+    """
+    joined = {kind: path for kind, path in wanted(config).items() if path}
+    for kind in joined:
+        if kind != "user":
+            deferrable = int("user" in joined)
+            join = op.JoinNamespace(f"namespace:{kind}", KINDS[kind], deferrable)
+            yield Step(f"linux.namespaces {kind}", STAGE_ONE, join)
+    if "user" in joined:
+        place = "linux.namespaces user"
+        yield Step(place, STAGE_ONE, op.JoinNamespace("namespace:user", KINDS["user"], 0))
+        yield Step(place, STAGE_ONE, op.BecomeRoot())
+        yield Step(place, STAGE_ONE, op.RetryJoins())
+
+
+def cloned(config: Config, cgroups: CgroupFacts) -> Iterator[Step]:
+    """The clone, with every new namespace but the cgroup's, which is rooted where we are then."""
+    flags = 0
+    for kind, path in wanted(config).items():
+        if not path and kind != "cgroup":
+            flags |= KINDS[kind]
+    slot = "cgroup:unified" if cgroups.unified else ""
+    yield Step("linux.namespaces", STAGE_ONE, op.CloneProcess(flags, slot))
+
+
+def opened_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
+    """Open what the process enters by; the files cross into the container's process until exec."""
+    place = "linux.cgroupsPath"
+    if cgroups.unified:
+        yield Step(place, CALLER, OpenFile("cgroup:unified", cgroups.unified, os.O_PATH | os.O_DIRECTORY))
+    for path in cgroups.tasks:
+        yield Step(place, CALLER, OpenFile(f"cgroup:{path}", path, os.O_WRONLY))
+
+
+def entered_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
+    """First thing in stage two, so that all that follows is accounted and limited."""
+    for path in cgroups.tasks:
+        yield Step("linux.cgroupsPath", STAGE_TWO, op.EnterCgroup(f"cgroup:{path}"))
+
+
+def mapped_ids(config: Config) -> Iterator[Step]:
+    """In a new user namespace: wait for the maps, then be its root, who owns what is made next."""
+    if not is_new(config, "user"):
+        return
+    linux = config.get("linux", {})
+    place = "linux.uidMappings"
+    uids, gids = _ranges(linux.get("uidMappings", [])), _ranges(linux.get("gidMappings", []))
+    if not uids or not gids:
+        raise InvalidArgument(
+            "config.json: linux.uidMappings: a new user namespace needs uidMappings and gidMappings"
+        )
+    yield Step(place, STAGE_TWO, op.AwaitCaller())
+    yield Step(place, CALLER, WriteIdMaps(uids, gids))
+    for index, rlimit in enumerate(config["process"].get("rlimits", ())):
+        raised = RaiseLimit(*limit_of(rlimit, index))
+        yield Step(f"process.rlimits[{index}]", CALLER, raised)
+    yield Step(place, STAGE_TWO, op.BecomeRoot())
+
+
+def _ranges(mappings: list[IDMapping]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((m["containerID"], m["hostID"], m["size"]) for m in mappings)
+
+
+def unshared_namespaces(config: Config) -> Iterator[Step]:
+    """The cgroup namespace, whose root is where the process is when it is made: after the joins."""
+    if is_new(config, "cgroup"):
+        yield Step("linux.namespaces cgroup", STAGE_TWO, op.UnshareNamespaces(KINDS["cgroup"]))
+
+
+def prepared_network(config: Config) -> Iterator[Step]:
+    """`lo` up, as everything that runs in a new network namespace expects."""
+    if is_new(config, "network"):
+        yield Step("linux.namespaces network", STAGE_TWO, op.BringUpLoopback())
+
+
+def named_host(config: Config) -> Iterator[Step]:
+    """Host and domain name of the container's uts namespace."""
+    if hostname := config.get("hostname"):
+        yield Step("hostname", STAGE_TWO, op.SetHostname(hostname))
+    if domainname := config.get("domainname"):
+        yield Step("domainname", STAGE_TWO, op.SetDomainname(domainname))

@@ -1,0 +1,113 @@
+"""The part of a plan that turns stage two into the container's program; create and exec share it."""
+
+from __future__ import annotations
+
+from _struct import pack
+
+from cloche.kernel.capabilities import mask
+from cloche.runtime import operations as op
+from cloche.runtime.plan import STAGE_ONE, STAGE_TWO, Step
+from cloche.runtime.process_limits import limit_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloche.spec.config import Process
+
+# SECCOMP_FILTER_FLAG_* are in the program's flags; 0o022 is what the specification's umask is unset to.
+_DEFAULT_UMASK = 0o022
+
+
+def scored(process: Process, *, rootless: bool) -> Iterator[Step]:
+    """The OOM score, by stage one while it still has the host's credentials."""
+    score = process.get("oomScoreAdj")
+    if score is not None:
+        yield Step("process.oomScoreAdj", STAGE_ONE, op.SetOomScore(score, int(rootless)))
+
+
+def console(process: Process, *, bind: bool) -> Iterator[Step]:
+    """The terminal, or the standard streams as they were given."""
+    if process.get("terminal"):
+        size = process.get("consoleSize", {"width": 0, "height": 0})
+        uid = process.get("user", {}).get("uid", 0)
+        opened = op.OpenConsole(int(bind), size["width"], size["height"], uid)
+        yield Step("process.terminal", STAGE_TWO, opened)
+
+
+def streams(process: Process) -> Iterator[Step]:
+    """Standard streams that the container's user can open again, and none that is the host's device."""
+    yield Step("process", STAGE_TWO, op.ReopenNull())
+    uid = process.get("user", {}).get("uid", 0)
+    if not process.get("terminal") and uid:
+        yield Step("process.user.uid", STAGE_TWO, op.OwnStdio(uid))
+
+
+def limits(process: Process, *, raised: bool) -> Iterator[Step]:
+    """rlimits, unless the caller sets them from outside the user namespace."""
+    if raised:
+        return
+    for index, rlimit in enumerate(process.get("rlimits", ())):
+        yield Step(f"process.rlimits[{index}]", STAGE_TWO, op.SetLimit(*limit_of(rlimit, index)))
+
+
+def filter_early(process: Process, program: bytes, flags: int) -> Iterator[Step]:
+    """Without no_new_privs a filter needs CAP_SYS_ADMIN: before the identity changes."""
+    if program and not process.get("noNewPrivileges"):
+        yield Step("linux.seccomp", STAGE_TWO, op.LoadFilter(program, flags))
+
+
+def filter_late(process: Process, program: bytes, flags: int) -> Iterator[Step]:
+    """With no_new_privs as late as can be, so that it need not allow what init itself calls."""
+    if program and process.get("noNewPrivileges"):
+        yield Step("linux.seccomp", STAGE_TWO, op.LoadFilter(program, flags))
+
+
+def identity(process: Process, *, user_namespace: bool) -> Iterator[Step]:
+    """no_new_privs, the bounding set while we may, groups, user, and last the other four sets."""
+    user = process.get("user", {})
+    uid, gid = user.get("uid", 0), user.get("gid", 0)
+    if process.get("noNewPrivileges"):
+        yield Step("process.noNewPrivileges", STAGE_TWO, op.ForbidPrivileges())
+    sets = process.get("capabilities", {})
+    place = "process.capabilities"
+    yield Step(f"{place}.bounding", STAGE_TWO, op.DropBounding(_mask(sets.get("bounding"))))
+    gids = user.get("additionalGids", [])
+    groups = op.SetGroups(pack(f"={len(gids)}I", *gids), int(user_namespace and not gids))
+    yield Step("process.user.additionalGids", STAGE_TWO, groups)
+    yield Step("process.user", STAGE_TWO, op.SetUser(uid, gid))
+    permitted, inheritable = _mask(sets.get("permitted")), _mask(sets.get("inheritable"))
+    # The kernel takes an ambient capability only where it is permitted and inheritable too.
+    ambient = _mask(sets.get("ambient")) & permitted & inheritable
+    effective = _mask(sets.get("effective"))
+    yield Step(place, STAGE_TWO, op.SetCapabilities(effective, permitted, inheritable, ambient))
+    yield Step("process.user.umask", STAGE_TWO, op.SetUmask(user.get("umask", _DEFAULT_UMASK)))
+
+
+def _mask(names: list[str] | None) -> int:
+    return mask(names or ())[0]
+
+
+def program(process: Process) -> Iterator[Step]:
+    """Where it starts, and which file it is, before the gate: a missing program fails the create."""
+    yield Step("process.cwd", STAGE_TWO, op.ChangeDirectory(process["cwd"]))
+    yield Step("process.args[0]", STAGE_TWO, op.FindProgram(_candidates(process)))
+
+
+def _candidates(process: Process) -> tuple[str, ...]:
+    name = process["args"][0]
+    if "/" in name or not name:
+        return (name,)
+    search = ""
+    for variable in process.get("env", ()):
+        if variable.startswith("PATH="):
+            search = variable[5:]
+    return tuple(f"{directory or '.'}/{name}" for directory in search.split(":")) if search else ()
+
+
+def execute(process: Process, home: str) -> Iterator[Step]:
+    """execve(2), HOME added where the environment lacks it."""
+    environment = list(process.get("env", ()))
+    if home and not any(variable.startswith("HOME=") for variable in environment):
+        environment.append(f"HOME={home}")
+    yield Step("process.args", STAGE_TWO, op.Execute(tuple(process["args"]), tuple(environment)))

@@ -1,0 +1,182 @@
+"""A container's state on disk: ROOT/ID with config.json, state.json and the fifos of its gate.
+
+The state with the cgroup paths is written before a cgroup or a process exists, so that whatever a
+crash leaves behind can be found and deleted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from cloche.errors import AlreadyExists, NotFound
+from cloche.kernel import pidfd
+from cloche.spec import document
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cloche.spec.config import Config
+
+FILTERS = "@filters"
+"""Beside the containers: compiled seccomp filters. No container id has an @."""
+
+
+class State(Record):
+    """What is written down about a container.
+
+    pid, start_time, boot_id: its process, which only the three together identify; pid 0: none yet.
+    created: RFC 3339. rootfs: path on the host, empty where it never was one.
+    """
+
+    id: str
+    bundle: str
+    rootfs: str
+    created: str
+    cgroup_paths: Mapping[str, str]
+    pid: int = 0
+    start_time: int = 0
+    boot_id: str = ""
+
+    def with_process(self, pid: int) -> State:
+        """The same with its process."""
+        return self.replace(pid=pid, start_time=pidfd.start_time(pid), boot_id=pidfd.boot_id())
+
+    def open_process(self) -> int | None:
+        """A pidfd of the container's own process; None when it ended (or is a zombie)."""
+        if not self.pid or self.boot_id != pidfd.boot_id():
+            return None
+        try:
+            descriptor = pidfd.open(self.pid)
+        except ProcessLookupError:
+            return None
+        # Compared after opening: only now is the number known to stay the same process's.
+        try:
+            if pidfd.start_time(self.pid) == self.start_time and not pidfd.ended(self.pid):
+                return descriptor
+        except ProcessLookupError:
+            pass
+        os.close(descriptor)
+        return None
+
+
+class Folder:
+    """The folder of one container below a state root."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        self.path = os.path.join(root, container_id)
+        self.id = container_id
+
+    def make(self) -> None:
+        """Take the id. Raises AlreadyExists when it is taken."""
+        os.makedirs(os.path.dirname(self.path), 0o711, exist_ok=True)
+        try:
+            os.mkdir(self.path, 0o700)
+        except FileExistsError:
+            raise AlreadyExists(f"container with given ID already exists: {self.id!r}") from None
+
+    def make_gate(self) -> None:
+        """The fifos between the container's process and `start`."""
+        os.mkfifo(f"{self.path}/start.fifo", 0o600)
+        os.mkfifo(f"{self.path}/result.fifo", 0o600)
+
+    def has_gate(self) -> bool:
+        """Whether the container was created and not started."""
+        return os.path.exists(f"{self.path}/start.fifo")
+
+    def remove_gate(self) -> None:
+        """The container was started."""
+        for name in ("start.fifo", "result.fifo"):
+            _unlink(f"{self.path}/{name}")
+
+    def write_config(self, config: Config) -> None:
+        """Keep the configuration as it was at create: the bundle may change."""
+        _replace(f"{self.path}/config.json", document.dumps(config))
+
+    def read_config(self) -> Config:
+        """The configuration as it was at create. Raises NotFound."""
+        return self._load("config.json")  # type: ignore[no-any-return]  # our own document
+
+    def write(self, state: State) -> None:
+        """Replace state.json whole."""
+        names = state._fields
+        _replace(f"{self.path}/state.json", document.dumps(dict(zip(names, state.values(), strict=True))))
+
+    def read(self) -> State:
+        """Raises NotFound when there is no such container."""
+        return State(**self._load("state.json"))
+
+    def _load(self, name: str) -> dict[str, object]:
+        try:
+            return document.load_file(f"{self.path}/{name}")  # type: ignore[no-any-return]  # JSON
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"container does not exist: {self.id!r}") from None
+
+    def remove(self) -> None:
+        """Free the id."""
+        for name in os.listdir(self.path):
+            _unlink(f"{self.path}/{name}")
+        os.rmdir(self.path)
+
+
+class Lock:
+    """One at a time works on a container: create, start, exec and delete hold this.
+
+    On the folder itself, so that a dead holder leaves nothing.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._descriptor = -1
+
+    def __enter__(self) -> Lock:
+        try:
+            self._descriptor = os.open(self._folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"container does not exist: {self._folder.id!r}") from None
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def is_locked(folder: Folder) -> bool:
+    """Whether somebody works on the container now."""
+    try:
+        descriptor = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def now() -> str:
+    """The time in RFC 3339 with nanoseconds, UTC."""
+    nanoseconds = time.time_ns()
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 1_000_000_000))
+    return f"{seconds}.{nanoseconds % 1_000_000_000:09}Z"
+
+
+def _replace(path: str, data: bytes) -> None:
+    descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    os.rename(f"{path}.new", path)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
