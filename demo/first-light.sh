@@ -53,9 +53,9 @@ show "$cloche" image from-host first-light /bin/sh /bin/cat /bin/ls
 show "$cloche" images
 
 title "The same questions, asked here and inside a container"
-printf '  $ cloche run --rm --hostname glass --memory 64m --pids-limit 20 first-light sh -c PROBE\n\n'
+printf '  $ cloche run --rm --hostname glass --memory 64m --pids-limit 20 --security-opt no-new-privileges first-light sh -c PROBE\n\n'
 sh -c "$probe" >"$place/here"
-"$cloche" run --rm --hostname glass --memory 64m --pids-limit 20 first-light sh -c "$probe" >"$place/inside"
+"$cloche" run --rm --hostname glass --memory 64m --pids-limit 20 --security-opt no-new-privileges first-light sh -c "$probe" >"$place/inside"
 printf '    %-22s%-28s%s\n' '' 'here' 'inside'
 paste -d '|' "$place/here" "$place/inside" | while IFS='|' read -r here inside; do
     printf '    %-22.22s%-28.27s%s\n' "$here" "${here#??????????????????????}" "${inside#??????????????????????}"

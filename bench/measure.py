@@ -1,0 +1,54 @@
+"""Timing two ways of doing the same work side by side."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+Work = Callable[[], None]
+
+
+def command(*words: str) -> Work:
+    """Work that runs a program with its output thrown away; RuntimeError where it fails.
+
+    Spawned without `subprocess`, whose own time would flatter the slower side.
+    """
+    silence = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+    ]
+    environment = dict(os.environ)
+
+    def run() -> None:
+        pid = os.posix_spawn(words[0], words, environment, file_actions=silence)
+        _, status = os.waitpid(pid, 0)
+        if status != 0:
+            code = os.waitstatus_to_exitcode(status)
+            raise RuntimeError(f"{' '.join(words)}: exit code {code}")
+
+    return run
+
+
+def timed(work: Work) -> float:
+    """Seconds that one run takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def side_by_side(works: Sequence[Work], rounds: int, between: Work | None = None) -> list[float]:
+    """The median seconds of each work, all run in turn so that the machine's moods meet all alike.
+
+    rounds: counted after one round that is not counted. between: runs untimed before each round.
+    """
+    times: list[list[float]] = [[] for _ in works]
+    for round_number in range(rounds + 1):
+        if between:
+            between()
+        for taken, work in zip(times, works, strict=True):
+            seconds = timed(work)
+            if round_number:
+                taken.append(seconds)
+    return [statistics.median(taken) for taken in times]

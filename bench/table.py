@@ -1,0 +1,55 @@
+"""The one table that a benchmark run prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: seconds: the medians of our work and of theirs. must, aim: ratios."""
+
+    work: str
+    beside: str
+    seconds: Sequence[float]
+    must: float
+    aim: float
+
+    @property
+    def ratio(self) -> float:
+        """Our time in units of theirs."""
+        return self.seconds[0] / self.seconds[1]
+
+    @property
+    def verdict(self) -> str:
+        """How the ratio stands to must and aim."""
+        if self.ratio <= self.aim:
+            return "aim reached"
+        return "ok" if self.ratio <= self.must else "MISSED"
+
+    def cells(self) -> tuple[str, ...]:
+        """The row's texts in the order of the heading."""
+        milliseconds = [f"{seconds * 1000:.1f}" for seconds in self.seconds]
+        ratios = [f"{ratio:.2f}" for ratio in (self.ratio, self.must, self.aim)]
+        return (self.work, self.beside, *milliseconds, *ratios, self.verdict)
+
+
+HEADING = ("work", "beside", "ours ms", "theirs ms", "ratio", "must", "aim", "")
+TEXT_COLUMNS = (0, 1, 7)
+
+
+def render(rows: Sequence[Row]) -> str:
+    """The rows as aligned text."""
+    lines = [HEADING, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADING))]
+    rule = "  ".join("-" * width for width in widths)
+
+    def aligned(line: tuple[str, ...]) -> str:
+        cells = (
+            cell.ljust(width) if column in TEXT_COLUMNS else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([aligned(HEADING), rule, *(aligned(line) for line in lines[1:])])
