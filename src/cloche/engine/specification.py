@@ -10,6 +10,7 @@ import os
 
 from cloche.engine import capabilities, devices, mounts, namespaces, resources, seccomp_profile, security
 from cloche.errors import InvalidArgument
+from cloche.kernel.passwd import Identity
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.engine.options import Options
-    from cloche.spec.config import Capabilities, Config, Linux, Process, Seccomp
+    from cloche.spec.config import Capabilities, Config, Linux, Process, Seccomp, User
     from cloche.spec.image_config import ImageConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -42,13 +43,7 @@ _MASKED = (
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-class Identity(Record):
-    """Who the process runs as, found in the container's own files."""
-
-    uid: int = 0
-    gid: int = 0
-    groups: tuple[int, ...] = ()
-    home: str = "/"
+ROOT = Identity(0, 0, (), "/", "root")
 
 
 class Facts(Record):
@@ -60,7 +55,7 @@ class Facts(Record):
     """
 
     container_id: str
-    identity: Identity = Identity()
+    identity: Identity = ROOT
     files: Mapping[str, str] = {}
     places: tuple[mounts.Place, ...] = ()
     pids: Mapping[str, int] = {}
@@ -155,7 +150,7 @@ def _process(
     who = facts.identity
     process: Process = {
         "terminal": options.tty,
-        "user": {"uid": who.uid, "gid": who.gid, "additionalGids": list(who.groups)},
+        "user": process_user(who),
         "args": command(image, options),
         "env": environment(image, options, facts),
         "cwd": working_directory(image, options),
@@ -170,6 +165,12 @@ def _process(
     if settings.apparmor:
         process["apparmorProfile"] = settings.apparmor
     return process
+
+
+def process_user(who: Identity) -> User:
+    """process.user. The group itself is among the further ones (CVE-2022-36109: else it is dropped)."""
+    groups = dict.fromkeys((who.gid, *who.additional_gids))
+    return {"uid": who.uid, "gid": who.gid, "additionalGids": list(groups)}
 
 
 def process_capabilities(held: tuple[str, ...], uid: int) -> Capabilities:

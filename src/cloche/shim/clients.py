@@ -52,6 +52,10 @@ class LocalClient:
         """Never."""
         return False
 
+    def pending(self) -> bool:
+        """Never."""
+        return False
+
     def readable(self, streams: Streams) -> None:
         """Hand on what was typed or piped in."""
         try:
@@ -113,6 +117,10 @@ class SocketClient:
     def blocked(self) -> bool:
         """Whether it is a mebibyte behind."""
         return not self._lost and len(self._out) > _BUFFER_LIMIT
+
+    def pending(self) -> bool:
+        """Whether frames are queued for it."""
+        return bool(self._out)
 
     def readable(self, streams: Streams) -> None:
         """Do what its frames say; nonsense ends the connection."""

@@ -20,11 +20,9 @@ _STARTED, _ENDED = "started.json", "exit.json"
 
 
 class Started(Record):
-    """A start: when (RFC 3339), the container's process as the host sees it, and the boot's id."""
+    """A start: when (RFC 3339)."""
 
     started_at: str
-    pid: int = 0
-    boot_id: str = ""
 
 
 class Ended(Record):

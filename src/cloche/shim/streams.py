@@ -29,7 +29,10 @@ if TYPE_CHECKING:
             """Take output of "stdout" or "stderr"."""
 
         def blocked(self) -> bool:
-            """Whether it can take no more for now; then its write_descriptor is watched."""
+            """Whether it can take no more for now."""
+
+        def pending(self) -> bool:
+            """Whether it waits to write; then its write_descriptor is watched."""
 
         def readable(self, streams: Streams) -> None:
             """Its read_descriptor has something."""
@@ -147,7 +150,7 @@ class Streams:
         events: dict[int, int] = {}
         if client.read_descriptor >= 0 and len(self._input) < _INPUT_LIMIT:
             events[client.read_descriptor] = select.POLLIN
-        if client.write_descriptor >= 0 and client.blocked():
+        if client.write_descriptor >= 0 and client.pending():
             events[client.write_descriptor] = events.get(client.write_descriptor, 0) | select.POLLOUT
         return events
 
@@ -201,6 +204,12 @@ class Streams:
             os.close(self._stdin)
             self._stdin = -1
 
+    def abandon(self) -> None:
+        """Let go of every client, also of those that did not take all yet."""
+        for client in self.clients:
+            client.finish()
+        self.clients.clear()
+
     def _forget_clients(self) -> None:
         for client in [each for each in self.clients if each.gone()]:
             self.clients.remove(client)
@@ -211,6 +220,4 @@ class Streams:
         for descriptor in {*self._outputs, self._stdin, self.console} - {-1}:
             os.close(descriptor)
         self._outputs, self._stdin, self.console = {}, -1, -1
-        for client in self.clients:
-            client.finish()
-        self.clients.clear()
+        self.abandon()

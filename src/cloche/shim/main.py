@@ -1,0 +1,71 @@
+"""The shim process. `cloche.shim.launch` starts it and says what it is given."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from cloche.shim.launch import ANSWER, LOCK, REQUEST, ROOTFS, described
+from cloche.shim.parent import Parent, Request
+from cloche.spec.document import dumps, loads
+
+_LIMIT_BYTES = 64 << 20
+
+
+def main() -> None:
+    """Read the request, leave the starter, and be a container's parent. Does not return."""
+    request = _read_request()
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    _close_others()
+    code = 1
+    try:
+        code = _run(request)
+    finally:
+        if code == 0 and request.on_exit:
+            os.execv(request.on_exit[0], list(request.on_exit))
+        os._exit(code)
+
+
+def _read_request() -> Request:
+    size = os.fstat(REQUEST).st_size
+    document = loads(os.pread(REQUEST, min(size, _LIMIT_BYTES), 0), "the starter's request")
+    os.close(REQUEST)
+    document["on_exit"] = tuple(document["on_exit"])
+    return Request(**document)
+
+
+def _close_others() -> None:
+    """Descriptors that the starter's libraries forgot to mark close-on-exec must not live on here."""
+    highest = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(LOCK + 1, highest if highest > 0 else 1 << 20)
+    for descriptor in (ROOTFS, ANSWER, LOCK):
+        os.set_inheritable(descriptor, False)
+
+
+def _run(request: Request) -> int:
+    parent = Parent(request)
+    try:
+        parent.start(ROOTFS)
+        parent.listen()
+    except Exception as error:
+        _tell(described(error))
+        return 1
+    finally:
+        os.close(ROOTFS)
+    _tell({"pid": parent.pid})
+    parent.serve()
+    os.close(LOCK)
+    return 0
+
+
+def _tell(answer: dict[str, object]) -> None:
+    """The starter may be gone; the container is not its business then."""
+    try:
+        os.write(ANSWER, dumps(answer))
+    except BrokenPipeError:
+        pass
+    os.close(ANSWER)
