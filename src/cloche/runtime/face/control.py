@@ -14,7 +14,7 @@ def signal_number(word: str) -> int:
 
     SIGRTMIN+N and SIGRTMAX-N count too. Raises InvalidArgument.
     """
-    import _signal  # type: ignore[import-not-found]
+    import _signal  # type: ignore[import-not-found] # `signal` costs the import of enum
 
     if word.isascii() and word.removeprefix("-").isdigit():
         number = int(word) if len(word) < 5 else -1
@@ -25,7 +25,7 @@ def signal_number(word: str) -> int:
         number = getattr(_signal, base, -1) if base.isalnum() else -1
         if sign:
             number = int(f"{sign}{offset}") + number if offset.isdigit() and base[:5] == "SIGRT" else -1
-    if not isinstance(number, int) or not 0 <= number <= _LAST_SIGNAL:
+    if type(number) is not int or not 0 <= number <= _LAST_SIGNAL:
         raise InvalidArgument(f'unknown signal "{word}"')
     return number
 

@@ -125,7 +125,7 @@ class _Request:
 
     def create(self, *, gate: bool) -> tuple[Container, Process]:
         """Make the container. gate: its process waits for start."""
-        from cloche.runtime.container import create
+        from cloche.runtime.create import create
 
         return create(
             self.root,

@@ -51,8 +51,9 @@ def _user(options: Options, user: User) -> User:
 
 def _add_capabilities(settings: ProcessSettings, names: list[str]) -> None:
     sets = settings.get("capabilities", {}).copy()
-    for which in ("bounding", "effective", "permitted"):
-        sets[which] = [*sets.get(which, ()), *names]  # type: ignore[literal-required]
+    sets["bounding"] = [*sets.get("bounding", ()), *names]
+    sets["effective"] = [*sets.get("effective", ()), *names]
+    sets["permitted"] = [*sets.get("permitted", ()), *names]
     # A capability can be ambient only where it is inheritable too.
     if sets.get("inheritable"):
         sets["ambient"] = [*sets.get("ambient", ()), *names]
@@ -65,7 +66,7 @@ def _from_flags(invocation: Invocation, container: Container) -> ProcessSettings
     options = invocation.options
     if len(options.words) < 2:
         raise InvalidArgument("exec args cannot be empty: name a command, or give --process")
-    settings = container.config["process"].copy()
+    settings: ProcessSettings = container.config["process"].copy()
     settings["args"] = options.words[1:]
     settings["cwd"] = options.text("cwd") or settings["cwd"]
     settings["env"] = [*settings.get("env", ()), *options.texts("env")]
@@ -109,11 +110,12 @@ def execute(invocation: Invocation) -> int:
     console_socket = options.text("console-socket")
     check_console(terminal=terminal, detached=detached, console_socket=console_socket)
     count = preserved(options, 0)
+    paused = options.switch("ignore-paused")
     attached = Terminal(wanted=terminal and not detached)
     with (
         ConsoleSocket(console_socket) as socket,
         Forwarding(wanted=not detached) as forwarding,
-        container.execute(settings, preserve_fds=count) as process,
+        container.execute(settings, preserve_fds=count, ignore_paused=paused) as process,
     ):
         try:
             if console_socket and process.console is not None:

@@ -20,20 +20,10 @@ _HEADER = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
 def _describe(container: Container, owner: str) -> dict[str, Any]:
-    """The members that runc prints, in its order."""
-    status = container.status()
-    described: dict[str, Any] = {
-        "ociVersion": container.config["ociVersion"],
-        "id": container.id,
-        "pid": 0 if status == "stopped" else container.pid,
-        "status": status,
-        "bundle": container.bundle,
-        "rootfs": os.path.join(container.bundle, container.config["root"]["path"]),
-        "created": container.created,
-    }
-    if container.annotations:
-        described["annotations"] = dict(sorted(container.annotations.items()))
-    return described | {"owner": owner}
+    described = container.state() | {"owner": owner}
+    if "annotations" in described:
+        described["annotations"] = dict(sorted(described["annotations"].items()))
+    return described
 
 
 def state(invocation: Invocation) -> int:
@@ -54,17 +44,16 @@ def _owner(path: str) -> str:
 
 def _all(invocation: Invocation) -> list[dict[str, Any]]:
     from cloche.runtime.container import Container
+    from cloche.runtime.state import FILTERS
 
     found = []
     try:
         names = sorted(os.listdir(invocation.root))
     except FileNotFoundError:
-        if invocation.general.given("root"):
-            raise
         return []
     for name in names:
         path = os.path.join(invocation.root, name)
-        if not os.path.isdir(path):
+        if name == FILTERS or not os.path.isdir(path):
             continue
         try:
             found.append(_describe(Container.load(invocation.root, name), _owner(path)))
