@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME = "libseccomp.so.2"
-RESOLVE_FAILED = -1
 
 ATTRIBUTE_OPTIMIZE = 8
 TREE = 2  # the value of ATTRIBUTE_OPTIMIZE for a binary tree instead of a list
@@ -26,19 +25,19 @@ _UNKNOWN_LIBRARY = (
 )
 
 
-class _Int(_SimpleCData):
+class _Int(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "i"
 
 
-class _Unsigned(_SimpleCData):
+class _Unsigned(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "I"
 
 
-class _Pointer(_SimpleCData):
+class _Pointer(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "P"
 
 
-class _Bytes(_SimpleCData):
+class _Bytes(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "z"
 
 
@@ -87,7 +86,7 @@ class Library:
         return int(self._arch_native())
 
     def syscall_resolve_name_arch(self, arch: int, name: str) -> int:
-        """A system call's number; negative where the architecture lacks it, RESOLVE_FAILED for an unknown name."""
+        """A system call's number; negative where the architecture lacks it, -1 for an unknown name."""
         return int(self._resolve(_Unsigned(arch), _Bytes(name.encode())))
 
 
@@ -114,14 +113,12 @@ class Filter:
 
     def attr_set(self, attribute: int, value: int) -> None:
         """Set one of the library's SCMP_FLTATR_* switches."""
-        _check(
-            self._library._attr_set(self._context, _Int(attribute), _Unsigned(value)), "seccomp_attr_set"
-        )
+        _check(self._library._attr_set(self._context, _Int(attribute), _Unsigned(value)), "seccomp_attr_set")
 
     def rule_add(
         self, action: int, syscall: int, conditions: Sequence[tuple[int, int, int, int]] = ()
     ) -> None:
-        """Add a rule. conditions: (argument's index, SCMP_CMP_*, value, second value), all of which must hold."""
+        """Add a rule; every one of its conditions (argument's index, SCMP_CMP_*, value, second) must hold."""
         array = b"".join(
             index.to_bytes(4, "little")
             + compare.to_bytes(4, "little")

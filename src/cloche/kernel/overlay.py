@@ -92,7 +92,12 @@ def configure(context: int, data: Iterable[str], *, appending: bool | None = Non
         for word in data:
             key, has_value, value = word.partition("=")
             if key == "lowerdir" and has_value:
-                _lower(context, names, split_layers(value), appends() if appending is None else appending)
+                _lower(
+                    context,
+                    names,
+                    split_layers(value),
+                    appending=appends() if appending is None else appending,
+                )
             elif key in _DIRECTORIES and has_value:
                 _directory(context, key, value, names)
             elif has_value:
@@ -108,7 +113,7 @@ def _directory(context: int, key: str, path: str, names: _Names) -> None:
         raise OSError(error.errno, error.strerror, f"{key}={path}") from None
 
 
-def _lower(context: int, names: _Names, layers: Sequence[str], appending: bool) -> None:
+def _lower(context: int, names: _Names, layers: Sequence[str], *, appending: bool) -> None:
     if appending:
         for layer in layers:
             _directory(context, "lowerdir+", layer, names)

@@ -130,9 +130,7 @@ def lookup(root: int, user: str, additional_groups: tuple[str, ...] = ()) -> Ide
         gid = found.gid
         members = [group.gid for group in groups if found.name and found.name in group.members]
     further = [_find_group(groups, word, user) for word in additional_groups]
-    return Identity(
-        found.uid, gid, tuple(dict.fromkeys((*members, *further))), found.home or "/", found.name
-    )
+    return Identity(found.uid, gid, tuple(dict.fromkeys((*members, *further))), found.home or "/", found.name)
 
 
 def _find_user(root: int, word: str, spec: str) -> User:

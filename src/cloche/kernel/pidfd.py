@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # `signal` imports enum
 
 _WALL = 0x40000000  # __WALL: children cloned with an exit signal other than SIGCHLD, too
 _BOOT_ID: list[str] = []
@@ -23,7 +28,7 @@ class Exit(Record):
         return 128 + self.signal if self.signal else self.code
 
 
-def open(pid: int) -> int:
+def open(pid: int) -> int:  # noqa: A001 - read as pidfd.open
     """pidfd_open(2): a descriptor of a process, readable once it ended.
 
     Raises ProcessLookupError when there is none. A number remembered from earlier may be
@@ -51,7 +56,7 @@ def wait(pidfd: int, *, block: bool = True) -> Exit | None:
 
 def send_signal(pidfd: int, number: int) -> None:
     """pidfd_send_signal(2). Raises ProcessLookupError when the process has ended."""
-    signal.pidfd_send_signal(pidfd, number)
+    _signal.pidfd_send_signal(pidfd, number)
 
 
 def start_time(pid: int) -> int:

@@ -84,7 +84,9 @@ _MAX_INSTRUCTIONS = 4096
 _MAGIC = b"cloche seccomp 1"
 
 
-def compile(profile: Mapping[str, Any], warnings: list[str] | None = None) -> tuple[bytes, int]:
+def compile(  # noqa: A001 - read as seccomp.compile
+    profile: Mapping[str, Any], warnings: list[str] | None = None
+) -> tuple[bytes, int]:
     """The program (an array of struct sock_filter) and the flags for seccomp(2).
 
     profile: linux.seccomp of a config. warnings: gets a line for each name that no system call here
@@ -110,7 +112,7 @@ def compile(profile: Mapping[str, Any], warnings: list[str] | None = None) -> tu
         program = enosys.encode(enosys.stub(last)) + program
     if len(program) > 8 * _MAX_INSTRUCTIONS:
         raise InvalidArgument(
-            f"linux.seccomp: compiles to {len(program) // 8} instructions, the kernel takes {_MAX_INSTRUCTIONS}"
+            f"linux.seccomp: takes {len(program) // 8} instructions, {_MAX_INSTRUCTIONS} are allowed"
         )
     return program, flags(profile)
 
@@ -212,7 +214,9 @@ def _conditions(rule: Mapping[str, Any], place: str) -> list[Condition]:
     return conditions
 
 
-def cached(profile: Mapping[str, Any], directory: str, warnings: list[str] | None = None) -> tuple[bytes, int]:
+def cached(
+    profile: Mapping[str, Any], directory: str, warnings: list[str] | None = None
+) -> tuple[bytes, int]:
     """`compile`, remembered in a directory that only its owner may write to.
 
     directory: made with mode 0700 when it is missing. warnings: as for `compile`; a hit has none.

@@ -12,10 +12,6 @@ from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, 
 
 from cloche.errors import Unimplemented
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Buffer
-
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
@@ -78,15 +74,15 @@ def _numbers() -> dict[str, int]:
     return table | _UNIFORM
 
 
-class _Long(_SimpleCData):
+class _Long(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "l"
 
 
-class _UnsignedLong(_SimpleCData):
+class _UnsignedLong(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "L"
 
 
-class _Bytes(_SimpleCData):
+class _Bytes(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "z"
 
 
@@ -96,7 +92,7 @@ class _Function(CFuncPtr):
 
 
 _NUMBERS = _numbers()
-_syscall = _Function(dlsym(dlopen(None, 0), "syscall"))
+_syscall = _Function(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
 
 
 def call(name: str, *arguments: int | bytes | None, path: str | bytes | None = None) -> int:

@@ -275,7 +275,7 @@ class Cgroup:
         left = processes.remove(self._directories(), timeout_s=timeout_s)
         if left:
             inside = ", ".join(str(pid) for pid in processes.inside(left[0], recursive=True)[:5]) or "nobody"
-            raise Unavailable(f"the cgroup {left[0]!r} is still busy (pids inside: {inside}): kill them first")
+            raise Unavailable(f"the cgroup {left[0]!r} is busy (pids inside: {inside}): kill them first")
 
     def metrics(self) -> Metrics:
         """What is used now; parts whose controller is missing are None."""

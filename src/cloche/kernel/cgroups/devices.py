@@ -94,9 +94,7 @@ def _take_back(exceptions: dict[Device, str], device: Device, access: str, place
 
 
 def _covers(wide: Device, narrow: Device) -> bool:
-    return wide[0] == narrow[0] and all(
-        a in (EVERY, b) for a, b in zip(wide[1:], narrow[1:], strict=True)
-    )
+    return wide[0] == narrow[0] and all(a in (EVERY, b) for a, b in zip(wide[1:], narrow[1:], strict=True))
 
 
 def _named(device: Device) -> str:
