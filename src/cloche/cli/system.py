@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cloche import __version__ as RELEASE
+import cloche
 from cloche.cli.arguments import Command
 from cloche.cli.output import line, write
 
@@ -22,7 +22,7 @@ _FORMAT = (("Options", (("format", "f", "string", 'Print "json", or fill in a Go
 
 def version_line() -> str:
     """What `cloche --version` prints."""
-    return f"Cloche version {RELEASE}"
+    return f"Cloche version {cloche.__version__}"
 
 
 def _version(session: Session, parsed: Parsed) -> int:
@@ -35,9 +35,9 @@ def _version(session: Session, parsed: Parsed) -> int:
         return 0
     # Without a daemon the client carries the engine in itself, so that both are one.
     write(
-        f"Client: Cloche\n Version:           {RELEASE}\n Python version:    {side['PythonVersion']}\n"
+        f"Client: Cloche\n Version:           {cloche.__version__}\n Python version:    {side['PythonVersion']}\n"
         f" OS/Arch:           {side['Os']}/{side['Arch']}\n\n"
-        f"Server: Cloche (embedded)\n Version:           {RELEASE}\n"
+        f"Server: Cloche (embedded)\n Version:           {cloche.__version__}\n"
         f" Kernel version:    {side['KernelVersion']}\n"
     )
     return 0
@@ -46,7 +46,7 @@ def _version(session: Session, parsed: Parsed) -> int:
 def _about() -> dict[str, Any]:
     uname = os.uname()
     return {
-        "Version": RELEASE,
+        "Version": cloche.__version__,
         "PythonVersion": ".".join(str(number) for number in sys.version_info[:3]),
         "Os": "linux",
         "Arch": _ARCHITECTURES.get(uname.machine, uname.machine),

@@ -1,0 +1,87 @@
+"""What a pull shows while it works: docker's lines, or bars where a person is looking."""
+
+from __future__ import annotations
+
+import threading
+
+from cloche.cli.output import line
+from cloche.image.progress import DONE, DOWNLOADING, EXISTS, EXTRACTING, WAITING, BlobStatus, Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+_WORDS = {
+    WAITING: "Pulling fs layer",
+    DOWNLOADING: "Downloading",
+    EXTRACTING: "Extracting",
+    DONE: "Pull complete",
+    EXISTS: "Already exists",
+}
+# Without a terminal only these are told, each once, as docker does.
+_TOLD = (WAITING, EXTRACTING, DONE, EXISTS)
+_SHORT = 12
+
+
+def _short(blob: BlobStatus) -> str:
+    return blob.digest.partition(":")[2][:_SHORT]
+
+
+class Lines(Progress):
+    """One line for each step of each layer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: set[tuple[str, str]] = set()
+
+    def update(self, blob: BlobStatus) -> None:
+        """Print the step unless it was printed before."""
+        with self._lock:
+            key = (blob.digest, blob.status)
+            if blob.kind != "layer" or blob.status not in _TOLD or key in self._seen:
+                return
+            self._seen.add(key)
+            words = "Download complete" if blob.status == EXTRACTING else _WORDS[blob.status]
+            line(f"{_short(blob)}: {words}")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Bars(Progress):
+    """A bar for each layer, drawn with rich; needs a terminal."""
+
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
+
+        self._lock = threading.Lock()
+        self._tasks: dict[str, TaskID] = {}
+        self._display = Progress(
+            TextColumn("{task.fields[name]}: {task.description:<17}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+        )
+        self._display.start()
+
+    def update(self, blob: BlobStatus) -> None:
+        """Draw how far the layer is."""
+        if blob.kind != "layer":
+            return
+        with self._lock:
+            task = self._tasks.get(blob.digest)
+            if task is None:
+                task = self._display.add_task(_WORDS[WAITING], total=blob.size or None, name=_short(blob))
+                self._tasks[blob.digest] = task
+        done = blob.size if blob.status in (DONE, EXISTS, EXTRACTING) else blob.offset
+        self._display.update(task, description=_WORDS.get(blob.status, blob.status), completed=done)
+
+    def close(self) -> None:
+        """Leave the last state on the screen and give the terminal back."""
+        self._display.stop()

@@ -1,0 +1,129 @@
+"""Commands on images."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.cli.machine import IMAGE, Machine
+from tests.daemons import Registry
+
+
+def test_images_has_dockers_columns(machine: Machine) -> None:
+    head, *rows = machine.ok("images").splitlines()
+    assert re.split(r" {2,}", head) == ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
+    cells = re.split(r" {2,}", next(row for row in rows if row.startswith(IMAGE)))
+    assert cells[:2] == [IMAGE, "latest"]
+    assert re.fullmatch(r"[0-9a-f]{12}", cells[2])
+    assert cells[3].endswith(" ago")
+    assert re.fullmatch(r"[\d.]+[kMG]?B", cells[4])
+
+
+def test_images_can_be_chosen_and_formatted(machine: Machine) -> None:
+    (identifier,) = machine.ok("images", "-q", IMAGE).split()
+    assert (
+        machine.ok("images", "-q", "--no-trunc", f"{IMAGE}:latest").strip().startswith(f"sha256:{identifier}")
+    )
+    assert (
+        machine.ok("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}", IMAGE)
+        == f"{IMAGE}:latest {identifier}\n"
+    )
+    assert machine.ok("image", "ls", "-q", "no-such-image") == ""
+    assert machine.ok("images", "--digests", IMAGE).splitlines()[0].split()[2] == "DIGEST"
+
+
+def test_tag_and_rmi(machine: Machine) -> None:
+    machine.ok("tag", IMAGE, "other:v1")
+    assert "other:v1" in machine.ok("images", "--format", "{{.Repository}}:{{.Tag}}")
+    assert machine.ok("rmi", "other:v1") == "Untagged: other:v1\n"
+    assert "no-such" in machine.refused("rmi", "no-such")
+    assert "no-such" in machine.refused("tag", "no-such", "x")
+
+
+def test_an_image_in_use_is_not_removed(machine: Machine, name: str) -> None:
+    machine.ok("create", "--name", name, IMAGE, "true")
+    assert "container" in machine.refused("rmi", IMAGE)
+
+
+def test_image_inspect_and_history(machine: Machine) -> None:
+    (document,) = json.loads(machine.ok("image", "inspect", IMAGE))
+    assert document["RepoTags"] == [f"{IMAGE}:latest"]
+    assert document["Os"] == "linux"
+    assert document["RootFS"]["Layers"]
+    assert machine.ok("image", "inspect", "-f", "{{.Id}}", IMAGE) == f"{document['Id']}\n"
+    head = machine.ok("history", IMAGE).splitlines()[0]
+    assert re.split(r" {2,}", head) == ["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]
+
+
+def test_an_image_survives_save_and_load(machine: Machine, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    machine.ok("tag", IMAGE, "saved:1")
+    machine.ok("save", "-o", str(archive), "saved:1")
+    data = machine.run("save", "saved:1").stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as saved:
+        assert {"oci-layout", "index.json", "manifest.json"} <= set(saved.getnames())
+    machine.ok("rmi", "saved:1")
+    assert machine.ok("load", "-i", str(archive)) == "Loaded image: saved:1\n"
+    assert machine.ok("run", "--rm", "saved:1", "echo", "loaded") == "loaded\n"
+    machine.ok("rmi", "saved:1")
+    assert machine.ok("import", "-", typed=data) == "Loaded image: saved:1\n"
+    machine.ok("rmi", "saved:1")
+
+
+@pytest.mark.parametrize("data", [b"", b"not a tar archive", b"\0" * 10240])
+def test_what_is_no_archive_is_refused(machine: Machine, tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "x.tar"
+    file.write_bytes(data)
+    before = machine.ok("images", "-q")
+    machine.refused("load", "-i", str(file))
+    assert machine.ok("images", "-q") == before
+    assert "no such" in machine.refused("load", "-i", str(tmp_path / "none")).lower()
+
+
+def test_from_host_tells_what_it_made(machine: Machine) -> None:
+    out = machine.ok("image", "from-host", "small", "/bin/true")
+    assert re.search(r"sha256:[0-9a-f]{64}", out)
+    assert machine.ok("run", "--rm", "small", "true") == ""
+    machine.ok("rmi", "small")
+    assert "no-such-program" in machine.refused("image", "from-host", "x", "/no-such-program")
+
+
+def test_pull_tells_dockers_lines(machine: Machine, registry: Registry, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    machine.ok("save", "-o", str(archive), IMAGE)
+    reference = registry.push(f"oci-archive:{archive}", "cli/tools:1")
+    lines = machine.ok("pull", reference).splitlines()
+    repository = reference.rpartition(":")[0].partition("/")[2]
+    assert lines[0] == f"1: Pulling from {repository}"
+    assert any(re.fullmatch(r"[0-9a-f]{12}: Pull complete", line) for line in lines)
+    assert re.fullmatch(r"Digest: sha256:[0-9a-f]{64}", lines[-3])
+    assert lines[-2] == f"Status: Downloaded newer image for {reference}"
+    assert lines[-1] == reference
+    assert machine.ok("pull", reference).splitlines()[-2] == f"Status: Image is up to date for {reference}"
+    assert machine.ok("pull", "-q", reference) == f"{reference}\n"
+    machine.ok("rmi", reference)
+    result = machine.run("run", "--rm", reference, "echo", "pulled")
+    assert (result.stdout, result.returncode) == (b"pulled\n", 0)
+    assert b"Unable to find image" in result.stderr
+    machine.ok("rmi", reference)
+    assert "none" in machine.refused("pull", f"{registry.address}/none/none:1")
+
+
+def test_image_prune_takes_only_what_has_no_name(machine: Machine) -> None:
+    out = machine.ok("image", "prune", "-f")
+    assert "Total reclaimed space: " in out
+    assert IMAGE in machine.ok("images")
+
+
+def test_info_and_version_and_df(machine: Machine) -> None:
+    info = machine.ok("info")
+    assert "Images: " in info
+    assert " Storage Driver: overlayfs\n" in info
+    assert machine.ok("info", "-f", "{{.Driver}}") == "overlayfs\n"
+    assert "Version:" in machine.ok("version")
+    assert machine.ok("system", "df").split()[:2] == ["TYPE", "TOTAL"]
