@@ -92,14 +92,15 @@ class Cgroup:
         unified = directory == self.paths.get(UNIFIED)
         if unified:
             self._delegate(directory, made)
-        if not _make_directory(directory, made):
+        fresh = _make_directory(directory, made)
+        if not fresh:
             running = processes.listed(directory)
             if running:
                 raise FailedPrecondition(
                     f"the cgroup {directory!r} has {len(running)} processes in it: choose another cgroupsPath"
                 )
         if directory == self.paths.get("cpuset") and not unified:
-            _seed_cpuset(directory)
+            _seed_cpuset(directory, fresh=fresh)
 
     def _delegate(self, directory: str, made: list[str]) -> None:
         """Hand every controller cgroup2 has down to the parent's children."""
@@ -174,8 +175,8 @@ class Cgroup:
         wanted = devices.compile_rules((*rules, *devices.DEFAULT_RULES))
         try:
             current = devices.parse_list(read(f"{directory}/devices.list"))
-            for file, line in devices.transition(current, wanted):
-                write(f"{directory}/{file}", line)
+            for file, lines in devices.transition(current, wanted):
+                write(f"{directory}/{file}", *lines)
         except OSError as error:
             if not rootless or error.errno not in _REFUSED:
                 raise
@@ -299,15 +300,18 @@ def _make_directory(directory: str, made: list[str]) -> bool:
     return True
 
 
-def _seed_cpuset(directory: str) -> None:
-    """Give a new v1 cpuset its parent's CPUs and memory nodes: with none, nobody can join it."""
+def _seed_cpuset(directory: str, *, fresh: bool = False) -> None:
+    """Give a new v1 cpuset its parent's CPUs and memory nodes: with none, nobody can join it.
+
+    fresh: it was made just now, so it need not be asked.
+    """
     parent = os.path.dirname(directory)
     for file in ("cpuset.cpus", "cpuset.mems"):
         value = read(f"{parent}/{file}")
         if not value:
             _seed_cpuset(parent)
             value = read(f"{parent}/{file}")
-        if not read(f"{directory}/{file}"):
+        if fresh or not read(f"{directory}/{file}"):
             write(f"{directory}/{file}", value)
 
 

@@ -114,22 +114,28 @@ def parse_list(text: str) -> Rules:
     return Rules(False, tuple(sorted(exceptions.items())))
 
 
-def transition(current: Rules, wanted: Rules) -> Iterator[tuple[str, str]]:
-    """(`devices.allow` or `devices.deny`, line) for each write from one state to the other."""
+def transition(current: Rules, wanted: Rules) -> Iterator[tuple[str, list[str]]]:
+    """From one state to the other: (`devices.allow` or `devices.deny`, lines to write to it) in order."""
     grant, revoke = "devices.allow", "devices.deny"
     if current.allowed or wanted.allowed:
         # A list that allows all does not show its exceptions, so it cannot be taken for the wanted one.
         if current.allowed != wanted.allowed or wanted.exceptions:
-            yield (grant if wanted.allowed else revoke), "a *:* rwm"
+            yield (grant if wanted.allowed else revoke), ["a *:* rwm"]
         current = Rules(wanted.allowed)
     if wanted.allowed:
         grant, revoke = revoke, grant
     before, after = dict(current.exceptions), dict(wanted.exceptions)
-    for device, access in after.items():
-        new = "".join(letter for letter in access if letter not in before.get(device, ""))
-        if new:
-            yield grant, f"{_named(device)} {new}"
-    for device, access in before.items():
-        old = "".join(letter for letter in access if letter not in after.get(device, ""))
-        if old:
-            yield revoke, f"{_named(device)} {old}"
+    yield from _differences(grant, after, before)
+    yield from _differences(revoke, before, after)
+
+
+def _differences(
+    file: str, ours: dict[Device, str], theirs: dict[Device, str]
+) -> Iterator[tuple[str, list[str]]]:
+    lines = []
+    for device, access in ours.items():
+        missing = "".join(letter for letter in access if letter not in theirs.get(device, ""))
+        if missing:
+            lines.append(f"{_named(device)} {missing}")
+    if lines:
+        yield file, lines

@@ -40,11 +40,12 @@ def read(path: str) -> str:
     return b"".join(parts).decode(errors="surrogateescape").rstrip("\n")
 
 
-def write(path: str, value: str) -> None:
-    """Give a file of a cgroup its new value, in one write as the kernel wants it."""
+def write(path: str, *values: str) -> None:
+    """Give a file of a cgroup its value, or several one after another; each in one write(2)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, value.encode())
+        for value in values:
+            os.write(descriptor, value.encode())
     except OSError as error:
         error.filename = path
         raise
