@@ -7,6 +7,8 @@ eStargz layers do.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from cloche.errors import DataLoss, InvalidArgument, Unimplemented
 
 TYPE_CHECKING = False
@@ -23,6 +25,8 @@ _LONGEST_MAGIC = 6
 # RFC 8878 asks decoders for 8 MiB of window; zstd's own tool accepts 128 MiB, and so do we.
 _ZSTD_WINDOW_LIMIT = 1 << 27
 _ZSTD_INPUT = 1 << 17
+_XZ_INPUT = 1 << 16
+_XZ_MEMORY_LIMIT = 1 << 28
 _ZSTD_TAIL = 3 << 17
 _SKIPPABLE_FRAMES = tuple(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16))
 
@@ -134,18 +138,16 @@ def _plain(source: Source, name: str) -> Any:
 
 def _gzip(source: Source, name: str) -> Any:
     try:
-        from isal.igzip import IGzipFile as Reader
+        return import_module("isal.igzip").IGzipFile(fileobj=source, mode="rb")
     except ImportError:
-        from gzip import GzipFile as Reader
-    return Reader(fileobj=source, mode="rb")  # type: ignore[call-overload]
+        return import_module("gzip").GzipFile(fileobj=source, mode="rb")
 
 
 def _zstd(source: Source, name: str) -> Any:
     try:
-        import zstandard
+        decompressor = import_module("zstandard").ZstdDecompressor(max_window_size=_ZSTD_WINDOW_LIMIT)
     except ImportError:
         return _standard_zstd(source, name)
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_LIMIT)
     return decompressor.stream_reader(_Terminated(source), read_size=_ZSTD_INPUT, read_across_frames=True)
 
 
@@ -172,22 +174,45 @@ class _Terminated:
 
 def _standard_zstd(source: Source, name: str) -> Any:
     try:
-        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
+        return import_module("compression.zstd").ZstdFile(source)
     except ImportError:
         raise Unimplemented(f"{name}: compressed with zstd: install the Python package zstandard") from None
-    return zstd.ZstdFile(source)
 
 
 def _bzip2(source: Source, name: str) -> Any:
-    from bz2 import BZ2File
-
-    return BZ2File(source)  # type: ignore[call-overload]
+    return import_module("bz2").BZ2File(source)
 
 
 def _xz(source: Source, name: str) -> Any:
-    from lzma import LZMAFile
+    return _Xz(source)
 
-    return LZMAFile(source)  # type: ignore[call-overload]
+
+class _Xz:
+    """xz with a bound on the memory that a file may ask for, which LZMAFile does not have."""
+
+    def __init__(self, source: Source) -> None:
+        self._lzma = import_module("lzma")
+        self._source = source
+        self._decompressor: Any = None
+        self._input = b""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none only at the end of the last of the streams in a row."""
+        while True:
+            if self._decompressor is None or self._decompressor.eof:
+                rest = self._decompressor.unused_data if self._decompressor else b""
+                self._input = rest or self._source.read(_XZ_INPUT)
+                if not self._input.strip(b"\0"):
+                    return b""
+                self._decompressor = self._lzma.LZMADecompressor(memlimit=_XZ_MEMORY_LIMIT)
+            elif self._decompressor.needs_input and not self._input:
+                self._input = self._source.read(_XZ_INPUT)
+                if not self._input:
+                    raise EOFError
+            data: bytes = self._decompressor.decompress(self._input, size)
+            self._input = b""
+            if data:
+                return data
 
 
 _OPENERS = {"plain": _plain, "gzip": _gzip, "zstd": _zstd, "bzip2": _bzip2, "xz": _xz}

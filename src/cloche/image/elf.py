@@ -7,7 +7,7 @@ anything). Reads are bounded, and a damaged file is simply not an ELF file that 
 from __future__ import annotations
 
 import os
-from struct import error as StructError
+from struct import error as struct_error
 from struct import unpack_from
 
 from cloche.spec.record import Record
@@ -42,7 +42,7 @@ def read(fd: int) -> Elf | None:
         return None
     try:
         return _Reader(fd, head).elf()
-    except (StructError, IndexError, ValueError, OSError):
+    except (struct_error, IndexError, ValueError, OSError):
         return None
 
 

@@ -229,7 +229,8 @@ class Extractor:
         device = 0
         if entry.kind != tarentry.FIFO:
             if entry.major >= 1 << 12 or entry.minor >= 1 << 20:
-                raise InvalidArgument(f"{shown(entry.name)}: device {entry.major}:{entry.minor} does not exist")
+                number = f"{entry.major}:{entry.minor}"
+                raise InvalidArgument(f"{shown(entry.name)}: {number} is not a device number of Linux")
             kind = stat.S_IFCHR if entry.kind == tarentry.CHARACTER else stat.S_IFBLK
             device = os.makedev(entry.major, entry.minor)
         try:

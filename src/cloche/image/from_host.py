@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _CREATED = "1970-01-01T00:00:00Z"
 _CHUNK_BYTES = 1 << 20
 _ACCOUNTS = {
-    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
     "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": b"passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n",
 }
@@ -73,9 +73,7 @@ def build(
     )
     manifest = content.put(manifest_data)
     target = images.Target(documents.OCI_MANIFEST, manifest, len(manifest_data))
-    resolution = images.Resolution(
-        str(system), manifest, config.digest, documents.chain_id((layer.digest,))
-    )
+    resolution = images.Resolution(str(system), manifest, config.digest, documents.chain_id((layer.digest,)))
     with metadata.write() as tx:
         image = images.put(tx, namespace, images.Image(full_name, target))
         images.remember(tx, manifest, resolution)

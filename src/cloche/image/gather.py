@@ -107,7 +107,9 @@ class Gatherer:
             library = self._finder.find(name, loaders, musl=musl)
             if library is None:
                 if name not in _LOADED_BY_NAME:
-                    self.found.missing.append(f"{path}: needs {os.fsdecode(name)}, which is not on this machine")
+                    self.found.missing.append(
+                        f"{path}: needs {os.fsdecode(name)}, which is not on this machine"
+                    )
                 continue
             real = self._add(library)
             if real is not None and (loaded := open_elf(real)) is not None:

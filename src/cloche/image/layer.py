@@ -171,7 +171,7 @@ class _Work:
     def _run(self) -> None:
         try:
             self._extract()
-        except BaseException as error:  # noqa: B036 - raised again in the caller's thread
+        except BaseException as error:
             self._error = error
         self._ended = True
         self._room.release()

@@ -115,7 +115,8 @@ class Tree:
         except FileExistsError:
             found = os.stat(base, dir_fd=parent.fd, follow_symlinks=False)
             if self._covered is None or not is_whiteout(found):
-                raise InvalidArgument(f"{shown(name)}: {shown(parent.child(base))} is not a directory") from None
+                blocker = shown(parent.child(base))
+                raise InvalidArgument(f"{shown(name)}: {blocker} is not a directory") from None
             os.unlink(base, dir_fd=parent.fd)
             os.mkdir(base, 0o755, dir_fd=parent.fd)
             self._covered(parent, base)
@@ -243,10 +244,7 @@ def remove(directory: int, base: bytes) -> bool:
 
 def _stepped(fd: int, name: bytes, levels: list[list[bytes]] | None) -> int:
     """Move from one directory into another, closing the first."""
-    if levels is None:
-        following = os.open(name, _READABLE, dir_fd=fd)
-    else:
-        following = _entered(fd, name, levels)
+    following = os.open(name, _READABLE, dir_fd=fd) if levels is None else _entered(fd, name, levels)
     os.close(fd)
     return following
 

@@ -8,7 +8,7 @@ Only libraries of the same class and machine count. musl's loader has a list of 
 from __future__ import annotations
 
 import os
-from struct import error as StructError
+from struct import error as struct_error
 from struct import unpack_from
 
 from cloche.image import elf
@@ -116,7 +116,7 @@ def read_cache(path: str) -> dict[bytes, list[str]]:
             if not hardware:
                 name = data[key : data.index(b"\0", key)]
                 found.setdefault(name, []).append(os.fsdecode(data[value : data.index(b"\0", value)]))
-    except (StructError, ValueError):
+    except (struct_error, ValueError):
         return found
     return found
 

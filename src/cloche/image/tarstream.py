@@ -230,7 +230,7 @@ class Reader:
             self._use_records(entry)
         if kind in _WITHOUT_CONTENTS:
             entry.size = entry.stored = 0
-            if kind == CHARACTER or kind == BLOCK_DEVICE:
+            if kind in (CHARACTER, BLOCK_DEVICE):
                 entry.major, entry.minor = number(block[329:337]), number(block[337:345])
         elif kind not in _FILES:
             raise ValueError(f"an entry of unknown type {kind!r}")

@@ -100,9 +100,7 @@ class OverlayWhiteouts(Whiteouts):
 
     def cover(self, place: Place, base: bytes) -> None:
         """The directory is there again, but without what it had: opaque."""
-        os.setxattr(
-            b"/proc/self/fd/%d/%s" % (place.fd, base), _OPAQUE_ATTRIBUTE, b"y", follow_symlinks=False
-        )
+        os.setxattr(b"/proc/self/fd/%d/%s" % (place.fd, base), _OPAQUE_ATTRIBUTE, b"y", follow_symlinks=False)
 
 
 class RemovingWhiteouts(Whiteouts):
