@@ -51,8 +51,24 @@ RESOLVE_NO_SYMLINKS = 0x4
 RESOLVE_BENEATH = 0x8
 RESOLVE_IN_ROOT = 0x10
 
-_X86_64 = {"fchmodat": 268, "mount": 165, "umount2": 166, "setns": 308, "unshare": 272, "prlimit64": 302}
-_AARCH64 = {"fchmodat": 53, "mount": 40, "umount2": 39, "setns": 268, "unshare": 97, "prlimit64": 261}
+_X86_64 = {
+    "fchmodat": 268,
+    "mount": 165,
+    "umount2": 166,
+    "syncfs": 306,
+    "setns": 308,
+    "unshare": 272,
+    "prlimit64": 302,
+}
+_AARCH64 = {
+    "fchmodat": 53,
+    "mount": 40,
+    "umount2": 39,
+    "syncfs": 267,
+    "setns": 268,
+    "unshare": 97,
+    "prlimit64": 261,
+}
 # Calls added since Linux 4.20 or so have one number on every architecture.
 _UNIFORM = {
     "open_tree": 428,
@@ -210,3 +226,8 @@ def pidfd_getfd(pidfd: int, descriptor: int) -> int:
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
     """prlimit64(2): set both limits of a process; units are the resource's own."""
     call("prlimit64", pid, resource, _pack64(soft & (2**64 - 1), hard & (2**64 - 1)), None)
+
+
+def syncfs(descriptor: int) -> None:
+    """syncfs(2): wait until everything written to the filesystem of a descriptor is on disk."""
+    call("syncfs", descriptor)

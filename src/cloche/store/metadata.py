@@ -70,7 +70,7 @@ class Metadata:
         Raises Unavailable when other writers keep it waiting too long. An exception in the block
         undoes everything.
         """
-        return WriteTransaction(self._session())
+        return WriteTransaction(self, self._session())
 
     def checkpoint(self) -> bool:
         """Write the log back into the database and empty it; False when others are in the way."""
@@ -159,10 +159,14 @@ class Transaction:
 
 
 class WriteTransaction(Transaction):
-    """A transaction that changes rows, and knows what else belongs to them."""
+    """A transaction that changes rows, and knows what else belongs to them.
 
-    def __init__(self, session: _Session) -> None:
+    metadata: the database it belongs to, for those who have to do with it afterwards.
+    """
+
+    def __init__(self, metadata: Metadata, session: _Session) -> None:
         super().__init__(session, "BEGIN IMMEDIATE")
+        self.metadata = metadata
         self._undo: list[Callable[[], None]] = []
         self._then: list[Callable[[], None]] = []
 
