@@ -65,6 +65,10 @@ class Fetcher:
             BlobStatus(descriptor.digest, kind(descriptor), status, offset, descriptor.size)
         )
 
+    def cancel(self) -> None:
+        """End what is under way in other threads; it raises Cancelled or Unavailable there."""
+        self._registry.cancel()
+
     def fetch(self, descriptor: Descriptor) -> bool:
         """Have the blob in the content store; False where it was there already.
 

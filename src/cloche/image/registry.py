@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 from cloche.errors import ClocheError, DataLoss, NotFound, Unavailable
 from cloche.image.endpoint import Endpoint
@@ -60,6 +61,10 @@ class Blob:
             if skipped < len(data) or not data:
                 return data[skipped:] if skipped else data
 
+    def interrupt(self) -> None:
+        """Have a `read` that waits in another thread end at once."""
+        self._response.interrupt()
+
     def close(self) -> None:
         """Give the connection back."""
         self._response.close()
@@ -88,9 +93,16 @@ class Registry:
     ) -> None:
         self.reference = reference
         self.cancelled = cancelled or threading.Event()
+        self._live: weakref.WeakSet[Blob] = weakref.WeakSet()
         self._with_login = credentials is not None
         self._endpoints = [Endpoint(host, credentials, self.cancelled) for host in hosts]
         self._pull_scope = f"repository:{reference.path}:pull"
+
+    def cancel(self) -> None:
+        """End every request that is under way, also those waiting for data; they raise Cancelled."""
+        self.cancelled.set()
+        for blob in list(self._live):
+            blob.interrupt()
 
     def close(self) -> None:
         """Drop all connections."""
@@ -230,7 +242,9 @@ class Registry:
                 f"{what}: {host} offers {int(length) + offset - skip_bytes} bytes, not the {descriptor.size} "
                 "the manifest names"
             )
-        return Blob(response, what, skip_bytes)
+        blob = Blob(response, what, skip_bytes)
+        self._live.add(blob)
+        return blob
 
 
 def _media_type(response: Response) -> str:

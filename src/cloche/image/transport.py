@@ -63,6 +63,13 @@ class Response:
         self._raw.release_conn()
         return b"".join(chunks)
 
+    def interrupt(self) -> None:
+        """End the reading of the body, from any thread."""
+        try:
+            self._raw.shutdown()
+        except (HTTPError, OSError, RuntimeError, ValueError):
+            pass  # it was read to its end already
+
     def close(self) -> None:
         """Give the connection back if the body was read, else drop it. May be repeated."""
         if self._raw.closed:

@@ -1,0 +1,205 @@
+"""Pulling: a reference becomes content, unpacked layers and a row in the images table.
+
+    resolve ── index ── manifest ── config ──┬─ layers, a few at a time (threads)
+                                             └─ unpack, each layer when it and its parents are here
+    labels, resolution and image in one transaction, which also ends the lease
+
+Until that transaction nobody else can see the image; a lease keeps what has arrived. A pull that
+fails leaves blobs that are whole, and the beginnings of others, for the next attempt to use.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.image import closure, fetch, resolve
+from cloche.image import credentials as stored_credentials
+from cloche.image import hosts as registries
+from cloche.image.downloads import Downloads
+from cloche.image.fetch import Fetcher
+from cloche.image.progress import Progress
+from cloche.image.registry import Registry
+from cloche.spec import reference as references
+from cloche.store import clock, leases
+from cloche.store.content import ContentStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from cloche.image.credentials import Credentials
+    from cloche.image.hosts import Host
+    from cloche.image.resolve import Chosen
+    from cloche.spec.image import Descriptor
+    from cloche.spec.platform import Platform
+    from cloche.spec.reference import Reference
+    from cloche.store.images import Image
+    from cloche.store.metadata import Metadata, WriteTransaction
+    from cloche.store.snapshots.local import LocalSnapshotter
+
+_WORKERS = 3
+_LEASE_LIFE_NS = 24 * 3600 * 10**9
+
+
+def pull(
+    reference: str | Reference,
+    *,
+    content: ContentStore,
+    metadata: Metadata,
+    namespace: str,
+    snapshotter: LocalSnapshotter | None = None,
+    platform: Platform | None = None,
+    auth: Credentials | None = None,
+    plain_http: bool | None = None,
+    skip_verify: bool = False,
+    ca: tuple[str, ...] = (),
+    hosts: Sequence[Host] | None = None,
+    progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
+    owner: str = "",
+    workers: int = _WORKERS,
+) -> Image:
+    """Bring an image here and name it by its reference; returns the row.
+
+    snapshotter: where its layers are unpacked; None leaves them packed.
+    platform: which of an index's images; this machine's by default.
+    auth: credentials; None looks in Docker's configuration, empty ones stay anonymous.
+    plain_http, skip_verify, ca: see hosts.of_domain. hosts: ask these instead, in this order.
+    cancelled: set it to have the pull end soon with Cancelled; it is set when the pull has failed.
+    owner: the liveness file that the pull's lease dies with (store.leases); a day's lease without.
+    workers: how many layers arrive at once.
+    Raises the errors of Registry.resolve, resolve.choose and the unpacking.
+    """
+    wanted = references.parse(reference) if isinstance(reference, str) else reference
+    if auth is None:
+        auth = stored_credentials.find(wanted.domain)
+    if hosts is None:
+        hosts = (registries.of_domain(wanted.domain, plain_http=plain_http, skip_verify=skip_verify, ca=ca),)
+    with Registry(wanted, hosts, credentials=auth, cancelled=cancelled) as registry:
+        fetcher = Fetcher(registry, content, progress or Progress())
+        task = _Pull(wanted, registry, fetcher, content, metadata, namespace)
+        with _Lease(metadata, namespace, owner) as lease:
+            wanted_platform = resolve.completed(platform)
+            chosen = task.choose(wanted_platform)
+            lease.keep(chosen)
+            task.bring_layers(chosen, snapshotter, workers)
+            return task.record(chosen, str(wanted_platform), snapshotter, lease)
+
+
+class _Pull:
+    """One pull under way: the parts that it is made of."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        registry: Registry,
+        fetcher: Fetcher,
+        content: ContentStore,
+        metadata: Metadata,
+        namespace: str,
+    ) -> None:
+        self._reference = reference
+        self._registry = registry
+        self._fetcher = fetcher
+        self._content = content
+        self._metadata = metadata
+        self._namespace = namespace
+
+    def choose(self, platform: Platform) -> Chosen:
+        """Bring the documents down to the config of the image for a platform."""
+        resolved = self._registry.resolve()
+        if resolved.data is not None:
+            fetch.store(self._content, resolved.descriptor, resolved.data)
+        return resolve.choose(resolved.descriptor, platform, self._read, name=str(self._reference))
+
+    def _read(self, descriptor: Descriptor) -> bytes:
+        if fetch.kind(descriptor) == "config":
+            self._fetcher.fetch(descriptor)
+        elif not self._content.exists(descriptor.digest):
+            fetch.store(self._content, descriptor, self._registry.document(descriptor))
+        return self._content.read(descriptor.digest)
+
+    def bring_layers(self, chosen: Chosen, snapshotter: LocalSnapshotter | None, workers: int) -> None:
+        """Bring every layer, and unpack each as soon as it and those below it are here."""
+        layers = chosen.manifest.layers
+        with Downloads(self._fetcher, layers, workers=workers) as downloads:
+            if snapshotter is not None:
+                from cloche.image.unpack import unpack
+
+                unpack(
+                    content=_Arriving(self._content, downloads),
+                    metadata=self._metadata,
+                    snapshotter=snapshotter,
+                    namespace=self._namespace,
+                    manifest=chosen.manifest,
+                    config=chosen.config,
+                    progress=None,
+                )
+            downloads.wait_for_all()
+
+    def record(
+        self, chosen: Chosen, platform: str, snapshotter: LocalSnapshotter | None, lease: _Lease
+    ) -> Image:
+        """Make the image visible, and the lease unnecessary, in one transaction."""
+        with self._metadata.write() as tx:
+            image = closure.record(
+                tx,
+                self._namespace,
+                str(self._reference),
+                chosen,
+                platform=platform,
+                snapshotter=snapshotter.name if snapshotter is not None else None,
+                source=(self._reference.domain, self._reference.path),
+            )
+            lease.end(tx)
+        return image
+
+
+class _Arriving(ContentStore):
+    """The content store as the unpacking sees it: a layer can be opened as soon as it is here."""
+
+    def __init__(self, content: ContentStore, downloads: Downloads) -> None:
+        super().__init__(content.root)
+        self._downloads = downloads
+
+    def open(self, digest: str) -> int:
+        self._downloads.wait(digest)
+        return super().open(digest)
+
+
+class _Lease:
+    """What the pull brings stays until its image is recorded, or the pull has failed."""
+
+    def __init__(self, metadata: Metadata, namespace: str, owner: str) -> None:
+        self._metadata = metadata
+        self._namespace = namespace
+        self._id = f"pull-{os.getpid()}-{os.urandom(8).hex()}"
+        self._owner = owner
+        self._open = False
+
+    def __enter__(self) -> _Lease:
+        return self
+
+    def keep(self, chosen: Chosen) -> None:
+        """Make the lease, over every blob of the image."""
+        expires_at = None if self._owner else clock.now() + _LEASE_LIFE_NS
+        lease = leases.Lease(self._id, self._namespace, expires_at=expires_at, owner=self._owner)
+        with self._metadata.write() as tx:
+            leases.create(tx, lease)
+            for digest in closure.blob_references(chosen):
+                leases.add(tx, self._namespace, self._id, leases.Resource("content", digest))
+        self._open = True
+
+    def end(self, tx: WriteTransaction) -> None:
+        """Drop it with the transaction that makes it unnecessary."""
+        leases.delete(tx, self._namespace, self._id)
+        tx.after_commit(self._ended)
+
+    def _ended(self) -> None:
+        self._open = False
+
+    def __exit__(self, *_: object) -> None:
+        if self._open:
+            with self._metadata.write() as tx:
+                leases.delete(tx, self._namespace, self._id)

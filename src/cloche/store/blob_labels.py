@@ -1,0 +1,46 @@
+"""Labels of content: what a namespace noted on a blob, such as what the blob refers to.
+
+The content itself is shared by all namespaces and knows nothing of this.
+"""
+
+from __future__ import annotations
+
+from cloche.spec import digest as digests
+from cloche.store import clock, namespaces
+from cloche.store import labels as label_column
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cloche.store.metadata import Transaction, WriteTransaction
+
+
+def get(tx: Transaction, namespace: str, digest: str) -> dict[str, str]:
+    """The labels of a blob in a namespace; none are an empty dictionary."""
+    row = tx.first("SELECT labels FROM blob_labels WHERE namespace = ? AND digest = ?", (namespace, digest))
+    return {} if row is None else label_column.decode(row[0])
+
+
+def update(
+    tx: WriteTransaction, namespace: str, digest: str, changes: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Set some labels, and remove those given as None or empty; returns them all.
+
+    Raises InvalidArgument for what is no digest or no label.
+    """
+    digests.validate(digest)
+    labels = label_column.merged(get(tx, namespace, digest), changes)
+    namespaces.ensure(tx, namespace)
+    now = clock.now()
+    tx.change(
+        "INSERT INTO blob_labels VALUES (?, ?, ?, ?, ?) ON CONFLICT (namespace, digest)"
+        " DO UPDATE SET labels = excluded.labels, updated_at = excluded.updated_at",
+        (namespace, digest, label_column.encode(labels), now, now),
+    )
+    return labels
+
+
+def delete(tx: WriteTransaction, namespace: str, digest: str) -> None:
+    """Forget what a namespace noted on a blob, if anything."""
+    tx.change("DELETE FROM blob_labels WHERE namespace = ? AND digest = ?", (namespace, digest))
