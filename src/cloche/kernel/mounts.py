@@ -7,11 +7,12 @@ descriptor is closed the mount is gone, so that a failed create leaves nothing m
 
 from __future__ import annotations
 
+import errno
 import os
 
 from cloche.errors import InvalidArgument
+from cloche.kernel import overlay
 from cloche.kernel.mount_options import MountOptions, known_options, parse_options
-from cloche.kernel.overlay import configure as configure_overlay
 from cloche.kernel.syscalls import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -98,45 +99,54 @@ def filesystem(kind: str, source: str, options: MountOptions) -> int:
     source: the device, or a mere name where the file system has none.
     Only the mount becomes read-only by `ro`; a block device's file system is opened so too.
     """
-    context = fsopen(kind)
     try:
-        _configure(context, kind, source, options)
-        fsconfig_create(context)
-        mount = fsmount(context, options.set_attributes)
+        mount = _new(kind, source, options)
     except OSError as error:
-        raise _explained(error, context, kind) from None
-    finally:
-        os.close(context)
+        if kind != "overlay" or error.errno != errno.E2BIG:
+            raise
+        mount = overlay.mount_by_page(options.data)
     try:
-        set_attributes(mount, options.replace(set_attributes=0, clear_attributes=0))
+        set_attributes(mount, options)
     except OSError:
         os.close(mount)
         raise
     return mount
 
 
-def _configure(context: int, kind: str, source: str, options: MountOptions) -> None:
-    if source:
-        fsconfig_string(context, "source", source)
-    if options.read_only and source.startswith("/dev/"):
-        fsconfig_flag(context, "ro")
-    for flag in options.flags:
-        fsconfig_flag(context, flag)
-    if kind == "overlay":
-        configure_overlay(context, options.data)
-        return
-    for word in options.data:
+def _new(kind: str, source: str, options: MountOptions) -> int:
+    context = fsopen(kind)
+    try:
+        if source:
+            fsconfig_string(context, "source", source)
+        if options.read_only and source.startswith("/dev/"):
+            fsconfig_flag(context, "ro")
+        for flag in options.flags:
+            fsconfig_flag(context, flag)
+        if kind == "overlay":
+            overlay.create(context, options.data)
+        else:
+            _create(context, options.data)
+        return fsmount(context, options.set_attributes)
+    except OSError as error:
+        raise _explained(error, context, kind) from None
+    finally:
+        os.close(context)
+
+
+def _create(context: int, data: tuple[str, ...]) -> None:
+    for word in data:
         key, has_value, value = word.partition("=")
         if has_value:
             fsconfig_string(context, key, value)
         else:
             fsconfig_flag(context, key)
+    fsconfig_create(context)
 
 
 def _explained(error: OSError, context: int, kind: str) -> OSError:
     """The same error, with what the kernel logged about it and which option was refused."""
     refused = f"option {error.filename!r}: " if error.filename and error.filename != kind else ""
-    said = filesystem_messages(context) or os.strerror(error.errno or 0)
+    said = filesystem_messages(context) or error.strerror
     return OSError(error.errno, f"mount of a new {kind}: {refused}{said}")
 
 

@@ -3,7 +3,7 @@
 fsconfig(2) takes strings of at most 255 bytes. So each layer is a parameter of its own where the
 kernel has `lowerdir+` (Linux 6.7), and a path that is too long, or has a character that some
 kernel versions unescape and others do not, is named through a descriptor: /proc/self/fd/N.
-Older kernels get one `lowerdir` string of such short names.
+Older kernels get one `lowerdir` string of such short names, or for many layers mount(2)'s page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,20 @@ from __future__ import annotations
 import errno
 import os
 
-from cloche.kernel.syscalls import fsconfig_flag, fsconfig_string, fsopen
+from cloche.kernel.syscalls import (
+    AT_FDCWD,
+    MNT_DETACH,
+    MS_PRIVATE,
+    OPEN_TREE_CLONE,
+    fsconfig_create,
+    fsconfig_flag,
+    fsconfig_string,
+    fsopen,
+    mount,
+    mount_setattr,
+    open_tree,
+    umount2,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,30 +93,58 @@ def appends() -> bool:
     return _appends[0]
 
 
-def configure(context: int, data: Iterable[str], *, appending: bool | None = None) -> None:
-    """Give an overlay's options to its file system context.
+def create(context: int, data: Iterable[str], *, appending: bool | None = None) -> None:
+    """Give an overlay's options to its file system context and make the superblock.
 
     data: `lowerdir=…`, `upperdir=…`, `workdir=…` and the overlay's other options, as mount(8)
     takes them; appending: one `lowerdir+` a layer, by default where the kernel knows it.
-    Raises OSError naming the option that was refused; E2BIG when an old kernel cannot hold so
+    Raises OSError naming the option that was refused; E2BIG when an old kernel cannot take so
     many layers in one option.
     """
+    # Kernels before 6.5 look at the paths only when the superblock is made: the names must live on.
     with _Names() as names:
         for word in data:
             key, has_value, value = word.partition("=")
             if key == "lowerdir" and has_value:
-                _lower(
-                    context,
-                    names,
-                    split_layers(value),
-                    appending=appends() if appending is None else appending,
-                )
+                layers = split_layers(value)
+                _lower(context, names, layers, appending=appends() if appending is None else appending)
             elif key in _DIRECTORIES and has_value:
                 _directory(context, key, value, names)
             elif has_value:
                 fsconfig_string(context, key, value)
             else:
                 fsconfig_flag(context, key)
+        fsconfig_create(context)
+
+
+def mount_by_page(data: Iterable[str]) -> int:
+    """A detached overlay by mount(2), whose options may fill a page: more than 200 layers.
+
+    For kernels that have no other way. mount(2) needs a place, so for a moment the overlay is seen in
+    a new directory that nobody else may enter.
+    """
+    place = f"/tmp/.overlay-{os.urandom(8).hex()}"
+    with _Names() as names:
+        words = []
+        for word in data:
+            key, _, value = word.partition("=")
+            if key == "lowerdir":
+                word = "lowerdir=" + ":".join(names.short(layer) for layer in split_layers(value))
+            elif key in _DIRECTORIES:
+                word = f"{key}={names.fitting(value)}"
+            words.append(word)
+        os.mkdir(place, 0o700)
+        try:
+            mount("overlay", place, "overlay", 0, ",".join(words))
+            try:
+                detached = open_tree(AT_FDCWD, place, OPEN_TREE_CLONE)
+            finally:
+                umount2(place, MNT_DETACH)
+        finally:
+            os.rmdir(place)
+    # It was a member of the peer group of the place where it was.
+    mount_setattr(detached, "", propagation=MS_PRIVATE)
+    return detached
 
 
 def _directory(context: int, key: str, path: str, names: _Names) -> None:

@@ -203,6 +203,19 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: in
     return call("openat2", directory, os.fsencode(path), how, len(how), path=path)
 
 
+def mount(source: str, target: str, filesystem: str, flags: int, data: str) -> None:
+    """mount(2), for what the newer calls cannot express. flags: MS_*; data: at most a page."""
+    call(
+        "mount",
+        os.fsencode(source),
+        os.fsencode(target),
+        filesystem.encode(),
+        flags,
+        os.fsencode(data),
+        path=target,
+    )
+
+
 def umount2(path: str, flags: int = 0) -> None:
     """umount2(2)."""
     call("umount2", os.fsencode(path), flags, path=path)
