@@ -114,11 +114,8 @@ class _Request:
         _refuse_unsupported(invocation)
         self.config = _load_config(invocation)
         self.console_socket = options.text("console-socket")
-        check_console(
-            terminal=self.config["process"].get("terminal", False),
-            detached=detached,
-            console_socket=self.console_socket,
-        )
+        self.terminal = self.config["process"].get("terminal", False)
+        check_console(terminal=self.terminal, detached=detached, console_socket=self.console_socket)
         sockets = listening()
         self.preserve_fds = preserved(options, sockets)
         _pass_sockets(self.config, sockets)
@@ -161,21 +158,22 @@ def create(invocation: Invocation) -> int:
 
 def run(invocation: Invocation) -> int:
     """Make a container and start it; attached, wait for its end and remove it again."""
-    from cloche.runtime.face.foreground import Forwarding, Terminal, follow
+    from cloche.runtime.face.foreground import Forwarding, follow, require_terminal
 
     detached = invocation.options.switch("detach")
     request = _Request(invocation, detached=detached)
     if detached:
         request.create_detached(gate=False)
         return 0
-    terminal = Terminal(wanted=request.config["process"].get("terminal", False))
+    if request.terminal:
+        require_terminal()
     with Forwarding() as forwarding:
         container, process = request.create(gate=False)
         try:
             with process:
                 if request.pid_file:
                     write_pid_file(request.pid_file, process.pid)
-                status = follow(process, forwarding, terminal)
+                status = follow(process, forwarding)
         finally:
             if not invocation.options.switch("keep"):
                 container.delete(force=True)

@@ -68,36 +68,26 @@ class Forwarding:
             return
 
 
-class Terminal:
-    """The terminal this command was started on, for a process that has a pty.
-
-    wanted: False means that no process will ask for it. Raises FailedPrecondition where there is
-    none, before anything is made.
-    """
-
-    __slots__ = ("descriptor",)
-
-    def __init__(self, *, wanted: bool) -> None:
-        self.descriptor = -1
-        if wanted:
-            self.descriptor = next((fd for fd in (2, 1, 0) if os.isatty(fd)), -1)
-        if wanted and self.descriptor < 0:
-            try:
-                self.descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
-            except OSError as error:
-                raise FailedPrecondition(
-                    f"a terminal is wanted and there is none here: /dev/tty: {error.strerror}"
-                ) from None
+def require_terminal() -> None:
+    """Raise FailedPrecondition where there is no terminal to join a process's pty to."""
+    if any(os.isatty(descriptor) for descriptor in (2, 1, 0)):
+        return
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+    except OSError as error:
+        raise FailedPrecondition(
+            f"a terminal is wanted and there is none here: /dev/tty: {error.strerror}"
+        ) from None
 
 
-def follow(process: Process, forwarding: Forwarding, terminal: Terminal) -> int:
+def follow(process: Process, forwarding: Forwarding) -> int:
     """Be the process's front until it has ended; returns its exit code.
 
     With a pty, the terminal is raw meanwhile, and what is typed and printed passes through.
     """
     forwarding.to(process)
-    if process.console is not None and terminal.descriptor >= 0:
+    if process.console is not None:
         from cloche.kernel import tty
 
-        tty.attach(terminal.descriptor, process.console, process.fileno())
+        tty.join(process.console, until=process.fileno())
     return process.wait()
