@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +22,16 @@ os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
 SYSTEM_FIXTURES = {"bundle", "busybox_rootfs", "cgroup_parent", "containerd", "peer", "registry", "root"}
 
 _first_seen: dict[str, str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a directory of its own: sessions at the same time clean up each other's else.
+
+    Its name is short, since a socket's path may have no more than 108 bytes.
+    """
+    place = os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="t-")
+    os.chmod(place, 0o755)
+    config.add_cleanup(lambda: shutil.rmtree(place))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
