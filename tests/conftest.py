@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import uuid
 import warnings
@@ -30,8 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Its name is short, since a socket's path may have no more than 108 bytes.
     """
     place = os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="t-")
-    os.chmod(place, 0o755)
-    config.add_cleanup(lambda: shutil.rmtree(place))
+    config.add_cleanup(lambda: leftovers.remove_tree(place))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

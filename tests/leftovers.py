@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +122,12 @@ def after_settling(before: set[str], *, timeout_s: float = 3) -> set[str]:
     except TimeoutError:
         return everything() - before
     return set()
+
+
+def remove_tree(directory: str) -> None:
+    """Remove a directory, but nothing that was left mounted below it: that may be the machine's."""
+    points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in reversed(points):
+        if point.startswith(directory + "/"):
+            subprocess.run(["umount", "--lazy", point], check=True)
+    shutil.rmtree(directory)
