@@ -298,6 +298,8 @@ class Extractor:
 
         In that order a directory that its owner may not enter does not hide those below it.
         """
+        if b"" not in self._pending:
+            self.implied[b""] = None
         for path, entry in reversed(self._pending.items()):
             fd = self._tree.open_readable(path)
             try:

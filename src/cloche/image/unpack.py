@@ -1,0 +1,257 @@
+"""Unpacking: the layers of an image become committed snapshots, named by their chain ids.
+
+For overlayfs every layer is extracted into a directory of its own, several at once, with nothing
+mounted; at the end one transaction makes all of them snapshots:
+
+    ROOT/snapshots/new-<random>/fs      being filled, locked (a crash leaves it to `cleanup`)
+        │ rename                        inside the transaction that prepares and commits its snapshot
+    ROOT/snapshots/<id>/fs
+
+So a failure leaves nothing, and two who unpack one image at a time do not disturb each other: the
+second finds the first's snapshots there. Snapshotters that copy take the layers one after another.
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, flock
+
+from cloche.errors import AlreadyExists, FailedPrecondition
+from cloche.image import inherit, layer
+from cloche.image.layertree import remove
+from cloche.spec import image as documents
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cloche.image.layer import LayerLimits, LayerResult, Style
+    from cloche.spec.image import Descriptor
+    from cloche.store.content import ContentStore
+    from cloche.store.metadata import Metadata, WriteTransaction
+    from cloche.store.snapshots.local import LocalSnapshotter
+
+_WORKERS = 2
+_OVERLAY = "overlayfs"
+
+
+class Step(Record):
+    """One layer that is still to be unpacked. parent: the chain id below it, empty for none."""
+
+    blob: Descriptor
+    diff_id: str
+    chain_id: str
+    parent: str
+
+
+def unpack(
+    layers: Sequence[Descriptor],
+    diff_ids: Sequence[str],
+    *,
+    content: ContentStore,
+    metadata: Metadata,
+    snapshotter: LocalSnapshotter,
+    wait: Callable[[str], object] | None = None,
+    limits: LayerLimits | None = None,
+    durable: bool = True,
+) -> str:
+    """Make snapshots of an image's layers, the lowest first; returns the chain id of them all.
+
+    diff_ids: as the image's config lists them, one a layer. wait: called with a blob's digest before
+    it is opened, for layers that are still arriving. Snapshots that are there already are used.
+    durable: wait until the files are on disk before the snapshots are committed.
+    Raises what layer.apply does, with nothing left behind.
+    """
+    with Unpacking(
+        layers, diff_ids, content=content, metadata=metadata, snapshotter=snapshotter, limits=limits
+    ) as unpacking:
+        unpacking.extract(wait, durable=durable)
+        with metadata.write() as tx:
+            return unpacking.commit(tx)
+
+
+class Unpacking:
+    """One unpacking in its two parts, for callers with a transaction of their own.
+
+    Use as a context manager: extract(), which takes long, then commit() inside a transaction.
+    Leaving the block removes what was not committed.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Descriptor],
+        diff_ids: Sequence[str],
+        *,
+        content: ContentStore,
+        metadata: Metadata,
+        snapshotter: LocalSnapshotter,
+        limits: LayerLimits | None = None,
+    ) -> None:
+        self._content = content
+        self._metadata = metadata
+        self._snapshotter = snapshotter
+        self._limits = limits
+        self.chain_id = documents.chain_id(diff_ids)
+        self.steps = self._missing(layers, diff_ids)
+        self._extracted: dict[str, _Directory] = {}
+
+    def __enter__(self) -> Unpacking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for directory in self._extracted.values():
+            directory.discard()
+        self._extracted.clear()
+
+    def _missing(self, layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> list[Step]:
+        """What is not unpacked yet: all layers above the highest snapshot that is there."""
+        if len(layers) != len(diff_ids):
+            raise FailedPrecondition(f"{len(layers)} layers with {len(diff_ids)} diff ids: not one image's")
+        chain = [documents.chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))]
+        parents = ["", *chain]
+        steps = [Step(*values) for values in zip(layers, diff_ids, chain, parents, strict=False)]
+        with self._metadata.read() as tx:
+            for count in range(len(steps), 0, -1):
+                if self._snapshotter.exists(tx, steps[count - 1].chain_id):
+                    return steps[count:]
+        return steps
+
+    def extract(self, wait: Callable[[str], object] | None = None, *, durable: bool = True) -> None:
+        """Extract every layer that is missing (see unpack for the arguments)."""
+        if not self.steps:
+            return
+        if self._snapshotter.name == _OVERLAY:
+            _in_threads(self.steps, lambda step: self._extract_overlay(step, wait))
+            if durable:
+                self._snapshotter.sync()
+        else:
+            for step in self.steps:
+                self._extract_copy(step, wait, durable=durable)
+
+    def commit(self, tx: WriteTransaction) -> str:
+        """Make snapshots of what was extracted, as part of a transaction; returns the chain id."""
+        for step in self.steps:
+            directory = self._extracted.get(step.chain_id)
+            if directory is not None and not self._snapshotter.exists(tx, step.chain_id):
+                self._commit_overlay(tx, step, directory)
+        return self.chain_id
+
+    def _extract_overlay(self, step: Step, wait: Callable[[str], object] | None) -> None:
+        directory = _Directory(self._snapshotter.root)
+        self._extracted[step.chain_id] = directory
+        directory.result = self._apply(step, directory.fs, "overlay", wait)
+
+    def _apply(
+        self, step: Step, path: str, whiteouts: Style, wait: Callable[[str], object] | None
+    ) -> LayerResult:
+        if wait is not None:
+            wait(step.blob.digest)
+        blob = open(self._content.open(step.blob.digest), "rb", buffering=0)
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return layer.apply(
+                blob,
+                root,
+                whiteouts=whiteouts,
+                diff_id=step.diff_id,
+                limits=self._limits,
+                layer=f"layer {step.blob.digest}",
+            )
+        finally:
+            os.close(root)
+            blob.close()
+
+    def _commit_overlay(self, tx: WriteTransaction, step: Step, directory: _Directory) -> None:
+        """Prepare a snapshot, put the extracted directory in the place of its empty one, and commit."""
+        key = f"unpack {step.chain_id} {directory.name}"
+        mounts = self._snapshotter.prepare(tx, key, step.parent or None)
+        upper, lowers = _directories(mounts[0].source, mounts[0].options)
+        inherit.complete(directory.fs, lowers, directory.result)
+        os.rename(directory.fs, upper)
+        tx.on_rollback(lambda: os.rename(upper, directory.fs))
+        self._snapshotter.commit(tx, step.chain_id, key)
+
+    def _extract_copy(self, step: Step, wait: Callable[[str], object] | None, *, durable: bool) -> None:
+        """Extract upon a copy of the layers below, with deleted names removed, and commit at once."""
+        key = f"unpack {step.chain_id} {os.urandom(8).hex()}"
+        with self._metadata.write() as tx:
+            mounts = self._snapshotter.prepare(tx, key, step.parent or None)
+        try:
+            self._apply(step, mounts[0].source, "remove", wait)
+            if durable:
+                self._snapshotter.sync()
+            with self._metadata.write() as tx:
+                self._snapshotter.commit(tx, step.chain_id, key)
+        except BaseException as error:
+            with self._metadata.write() as tx:
+                self._snapshotter.remove(tx, key)
+            self._snapshotter.purge()
+            if not isinstance(error, AlreadyExists):
+                raise
+
+
+class _Directory:
+    """A directory that a layer is extracted into, locked until it is a snapshot or discarded."""
+
+    result: LayerResult
+
+    def __init__(self, root: str) -> None:
+        self.name = os.urandom(8).hex()
+        self._path = f"{root}/snapshots/new-{self.name}"
+        self.fs = f"{self._path}/fs"
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        os.makedirs(f"{root}/snapshots", mode=0o700, exist_ok=True)
+        os.mkdir(self._path, 0o700)
+        self._lock = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flock(self._lock, LOCK_EX)
+        os.mkdir(self.fs, 0o755)
+
+    def discard(self) -> None:
+        """Remove what is there, which is only an empty directory once the layer is a snapshot."""
+        parent = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            remove(parent, os.path.basename(os.fsencode(self._path)))
+        finally:
+            os.close(parent)
+            os.close(self._lock)
+
+
+def _directories(source: str, options: Sequence[str]) -> tuple[str, list[str]]:
+    """The upper directory of an overlay snapshot's mount, and the lower ones, the nearest first."""
+    values = dict(option.partition("=")[::2] for option in options)
+    if "upperdir" not in values:
+        return source, []
+    return values["upperdir"], values["lowerdir"].split(":")
+
+
+def _in_threads(steps: Sequence[Step], extract: Callable[[Step], None]) -> None:
+    """Call `extract` for every step, a few at a time; the first error ends it when all threads rest."""
+    from threading import Lock, Thread
+
+    todo = list(reversed(steps))
+    errors: list[BaseException] = []
+    lock = Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                if not todo or errors:
+                    return
+                step = todo.pop()
+            try:
+                extract(step)
+            except BaseException as error:
+                errors.append(error)
+                return
+
+    if len(steps) == 1:
+        extract(steps[0])
+        return
+    threads = [Thread(target=work, name=f"unpack {number}") for number in range(min(_WORKERS, len(steps)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
