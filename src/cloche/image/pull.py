@@ -128,13 +128,12 @@ class _Pull:
                 from cloche.image.unpack import unpack
 
                 unpack(
-                    content=_Arriving(self._content, downloads),
+                    chosen.manifest,
+                    chosen.config,
+                    content=self._content,
                     metadata=self._metadata,
                     snapshotter=snapshotter,
-                    namespace=self._namespace,
-                    manifest=chosen.manifest,
-                    config=chosen.config,
-                    progress=None,
+                    wait=downloads.wait,
                 )
             downloads.wait_for_all()
 
@@ -154,18 +153,6 @@ class _Pull:
             )
             lease.end(tx)
         return image
-
-
-class _Arriving(ContentStore):
-    """The content store as the unpacking sees it: a layer can be opened as soon as it is here."""
-
-    def __init__(self, content: ContentStore, downloads: Downloads) -> None:
-        super().__init__(content.root)
-        self._downloads = downloads
-
-    def open(self, digest: str) -> int:
-        self._downloads.wait(digest)
-        return super().open(digest)
 
 
 class _Lease:

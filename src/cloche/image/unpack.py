@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, flock
 
-from cloche.errors import AlreadyExists, FailedPrecondition
+from cloche.errors import AlreadyExists, InvalidArgument
 from cloche.image import inherit, layer
 from cloche.image.layertree import remove
 from cloche.spec import image as documents
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloche.image.layer import LayerLimits, LayerResult, Style
-    from cloche.spec.image import Descriptor
+    from cloche.spec.image import Descriptor, ImageConfig, Manifest
     from cloche.store.content import ContentStore
     from cloche.store.metadata import Metadata, WriteTransaction
     from cloche.store.snapshots.local import LocalSnapshotter
@@ -46,8 +46,8 @@ class Step(Record):
 
 
 def unpack(
-    layers: Sequence[Descriptor],
-    diff_ids: Sequence[str],
+    manifest: Manifest,
+    config: ImageConfig,
     *,
     content: ContentStore,
     metadata: Metadata,
@@ -56,15 +56,15 @@ def unpack(
     limits: LayerLimits | None = None,
     durable: bool = True,
 ) -> str:
-    """Make snapshots of an image's layers, the lowest first; returns the chain id of them all.
+    """Make snapshots of an image's layers; returns the chain id of them all.
 
-    diff_ids: as the image's config lists them, one a layer. wait: called with a blob's digest before
-    it is opened, for layers that are still arriving. Snapshots that are there already are used.
+    wait: called with a blob's digest before it is opened, for layers that are still arriving, and
+    returns when it is there. Snapshots that are there already are used.
     durable: wait until the files are on disk before the snapshots are committed.
     Raises what layer.apply does, with nothing left behind.
     """
     with Unpacking(
-        layers, diff_ids, content=content, metadata=metadata, snapshotter=snapshotter, limits=limits
+        manifest, config, content=content, metadata=metadata, snapshotter=snapshotter, limits=limits
     ) as unpacking:
         unpacking.extract(wait, durable=durable)
         with metadata.write() as tx:
@@ -80,8 +80,8 @@ class Unpacking:
 
     def __init__(
         self,
-        layers: Sequence[Descriptor],
-        diff_ids: Sequence[str],
+        manifest: Manifest,
+        config: ImageConfig,
         *,
         content: ContentStore,
         metadata: Metadata,
@@ -92,8 +92,8 @@ class Unpacking:
         self._metadata = metadata
         self._snapshotter = snapshotter
         self._limits = limits
-        self.chain_id = documents.chain_id(diff_ids)
-        self.steps = self._missing(layers, diff_ids)
+        self.chain_id = documents.chain_id(config.diff_ids)
+        self.steps = self._missing(manifest.layers, config.diff_ids)
         self._extracted: dict[str, _Directory] = {}
 
     def __enter__(self) -> Unpacking:
@@ -107,7 +107,7 @@ class Unpacking:
     def _missing(self, layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> list[Step]:
         """What is not unpacked yet: all layers above the highest snapshot that is there."""
         if len(layers) != len(diff_ids):
-            raise FailedPrecondition(f"{len(layers)} layers with {len(diff_ids)} diff ids: not one image's")
+            raise InvalidArgument(f"a manifest of {len(layers)} layers with a config of {len(diff_ids)}")
         chain = [documents.chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))]
         parents = ["", *chain]
         steps = [Step(*values) for values in zip(layers, diff_ids, chain, parents, strict=False)]
