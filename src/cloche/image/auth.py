@@ -83,8 +83,8 @@ class Authenticator:
         if not token or "\n" in token or "\r" in token or not token.isascii():
             raise Unavailable(f"{realm}: the token server's answer holds no usable token")
         life_s = answer.value.get("expires_in")
-        known = isinstance(life_s, int | float) and life_s > 0
-        life_s = float(life_s) if known else _DEFAULT_LIFE_S  # type: ignore[arg-type]
+        if not isinstance(life_s, int | float) or life_s <= 0:
+            life_s = _DEFAULT_LIFE_S
         return f"Bearer {token}", asked + max(life_s - _MARGIN_S, life_s / 2)
 
     def _ask(self, realm: str, query: list[tuple[str, str]]) -> Response:

@@ -71,6 +71,8 @@ def parse(text: str) -> Reference:
     """Read a reference as people write it. Raises InvalidArgument with the part that is wrong."""
     if not text:
         raise InvalidArgument("image reference: must not be empty")
+    if "://" in text:
+        raise InvalidArgument(f"image reference {_shown(text)}: is a web address; leave out all up to '://'")
     rest, at, digest = text.partition("@")
     if at:
         try:
