@@ -11,21 +11,27 @@ import os
 import stat
 
 from cloche.errors import InvalidArgument
+from cloche.image import closure
 from cloche.image.gather import SEARCH_PATH, Gathered, Gatherer
+from cloche.image.resolve import Chosen
 from cloche.image.tarentry import DIRECTORY, HARDLINK, Entry
 from cloche.image.tarwriter import Writer, regular, symlink
+from cloche.image.unpack import Unpacking
 from cloche.spec import image as documents
 from cloche.spec import platform, reference
 from cloche.spec.document import dumps
+from cloche.spec.image import Descriptor, ImageConfig, Manifest
 from cloche.spec.record import Record
-from cloche.store import images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from cloche.store.content import ContentStore
+    from cloche.store.images import Image
     from cloche.store.metadata import Metadata
+    from cloche.store.snapshots.local import LocalSnapshotter
 
 _CREATED = "1970-01-01T00:00:00Z"
 _CHUNK_BYTES = 1 << 20
@@ -41,18 +47,26 @@ _SHELLS = ("sh", "bash", "dash", "zsh", "busybox")
 class Built(Record):
     """What was built. missing: libraries that no one found, one line each; the program may still run."""
 
-    image: images.Image
-    resolution: images.Resolution
+    image: Image
+    manifest: Manifest
+    config: ImageConfig
     missing: tuple[str, ...] = ()
 
 
 def build(
-    name: str, programs: Sequence[str], *, content: ContentStore, metadata: Metadata, namespace: str
+    name: str,
+    programs: Sequence[str],
+    *,
+    content: ContentStore,
+    metadata: Metadata,
+    namespace: str,
+    snapshotter: LocalSnapshotter | None = None,
 ) -> Built:
     """Make an image of the given programs and all they load, and give it a name.
 
     name: as `docker tag` takes it. programs: paths, or names found in the usual directories; a
     directory goes in whole. The first is what the image runs, unless there is a shell among them.
+    snapshotter: where the image is unpacked; None leaves it packed.
     Raises NotFound for a program that is not on this machine, InvalidArgument for what is no name.
     """
     full_name = str(reference.parse(name))
@@ -61,8 +75,30 @@ def build(
     gathered = Gatherer().gather(programs)
     layer = _store_layer(gathered, content)
     system = platform.of_machine(os.uname().machine)
-    config_data = dumps(_config(gathered, layer.digest, system))
-    config = documents.Descriptor(documents.OCI_CONFIG, content.put(config_data), len(config_data))
+    chosen = _store_documents(gathered, layer, system, content)
+    if snapshotter is None:
+        with metadata.write() as tx:
+            image = closure.record(tx, namespace, full_name, chosen, platform=str(system))
+    else:
+        with Unpacking(
+            chosen.manifest, chosen.config, content=content, metadata=metadata, snapshotter=snapshotter
+        ) as unpacking:
+            unpacking.extract()
+            with metadata.write() as tx:
+                unpacking.commit(tx)
+                image = closure.record(
+                    tx, namespace, full_name, chosen, platform=str(system), snapshotter=snapshotter.name
+                )
+    return Built(image, chosen.manifest, chosen.config, tuple(gathered.missing))
+
+
+def _store_documents(
+    gathered: Gathered, layer: Descriptor, system: platform.Platform, content: ContentStore
+) -> Chosen:
+    """Write config and manifest into the content store."""
+    config_document = _config(gathered, layer.digest, system)
+    config_data = dumps(config_document)
+    config = Descriptor(documents.OCI_CONFIG, content.put(config_data), len(config_data))
     manifest_data = dumps(
         {
             "schemaVersion": 2,
@@ -71,19 +107,15 @@ def build(
             "layers": [layer.to_dict()],
         }
     )
-    manifest = content.put(manifest_data)
-    target = images.Target(documents.OCI_MANIFEST, manifest, len(manifest_data))
-    resolution = images.Resolution(str(system), manifest, config.digest, documents.chain_id((layer.digest,)))
-    with metadata.write() as tx:
-        image = images.put(tx, namespace, images.Image(full_name, target))
-        images.remember(tx, manifest, resolution)
-    return Built(image, resolution, tuple(gathered.missing))
+    descriptor = Descriptor(documents.OCI_MANIFEST, content.put(manifest_data), len(manifest_data))
+    manifest = Manifest(config, (layer,))
+    return Chosen(descriptor, descriptor, manifest, ImageConfig(config_document))
 
 
-def _config(gathered: Gathered, diff_id: str, system: platform.Platform) -> dict[str, object]:
+def _config(gathered: Gathered, diff_id: str, system: platform.Platform) -> dict[str, Any]:
     process = {"Env": [f"PATH={SEARCH_PATH}"], "Cmd": [_command(gathered.programs)], "WorkingDir": "/"}
     programs = " ".join(gathered.programs)
-    document: dict[str, object] = {
+    document: dict[str, Any] = {
         "created": _CREATED,
         "architecture": system.architecture,
         "os": system.os,
@@ -105,7 +137,7 @@ def _command(programs: Sequence[str]) -> str:
     return programs[0] if programs else "/bin/sh"
 
 
-def _store_layer(gathered: Gathered, content: ContentStore) -> documents.Descriptor:
+def _store_layer(gathered: Gathered, content: ContentStore) -> Descriptor:
     """Write the layer into the content store; its digest is its diff id, as it is not compressed."""
     ref = f"from-host {os.getpid()} {os.urandom(8).hex()}"
     with content.writer(ref) as ingest:
@@ -116,7 +148,7 @@ def _store_layer(gathered: Gathered, content: ContentStore) -> documents.Descrip
         except BaseException:
             ingest.abort()
             raise
-    return documents.Descriptor(documents.OCI_LAYER, digest, size)
+    return Descriptor(documents.OCI_LAYER, digest, size)
 
 
 def write_layer(gathered: Gathered, archive: Writer) -> None:
