@@ -160,10 +160,10 @@ class Writer:
     def _put_in_place(self, target: str) -> None:
         os.fsync(self._file)
         faults.point("content.synced")
+        directory = os.path.dirname(target)
         now = clock.now()
         with self._store.locked():
             os.utime(self._file, ns=(now, now))
-            directory = os.path.dirname(target)
             # Also where the blob is there already: these bytes were verified a moment ago.
             try:
                 os.rename(f"{self._directory}/data", target)
@@ -172,8 +172,8 @@ class Writer:
                 sync_directory(os.path.dirname(directory))
                 os.rename(f"{self._directory}/data", target)
             faults.point("content.renamed")
-            os.fchmod(self._file, 0o444)
-            sync_directory(directory)
+        os.fchmod(self._file, 0o444)
+        sync_directory(directory)
 
 
 def _directory(store: ContentStore, ref: str) -> str:

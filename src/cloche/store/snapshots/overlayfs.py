@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cloche.store.metadata import WriteTransaction
 
 _INDEX_PARAMETER = "/sys/module/overlay/parameters/index"
-_WHOLE_RANGE = (0, 0, 2**32 - 1)
+_WHOLE_RANGE = [b"0", b"0", b"4294967295"]
 
 
 class Overlayfs(LocalSnapshotter):
@@ -95,5 +95,8 @@ def _remove_empty(directory: str) -> None:
 
 
 def _in_user_namespace() -> bool:
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return tuple(map(int, file.read().split())) != _WHOLE_RANGE
+    descriptor = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096).split() != _WHOLE_RANGE
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,199 @@
+"""The collector: what nothing refers to goes, and nothing else.
+
+Mark: from images, containers, leases and gc.root labels along every reference (store.references).
+Sweep: what was not reached and is older than the grace: rows in one write transaction, in which
+no other process changes anything; a blob's file by a rename into the trash inside it, under the
+content lock, so that none is taken from an ingest that has just put it; a snapshot's directory
+after it. A crash on the way leaves rows without anything lost, or files that the next
+collection finds again.
+
+Leases that are over go first, in a transaction of their own: were they undone by a crash together
+with the sweep, blobs that they keep would be in the trash.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import NotFound
+from cloche.spec.record import Record
+from cloche.store import clock, containers, faults, ingest, leases
+from cloche.store.references import Documents, Graph
+from cloche.store.snapshots import trash
+from cloche.store.snapshots.open import NAMES, snapshotter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cloche.store.content import ContentStore, Info
+    from cloche.store.leases import Lease
+    from cloche.store.metadata import Metadata, Transaction, WriteTransaction
+    from cloche.store.references import Node
+
+GRACE_NS = 24 * clock.HOUR
+
+
+class Collected(Record):
+    """What a collection removed. snapshots: (namespace, snapshotter, key); content: digests."""
+
+    leases: tuple[str, ...]
+    snapshots: tuple[tuple[str, str, str], ...]
+    content: tuple[str, ...]
+    ingests: tuple[str, ...]
+    freed_bytes: int
+    """Of content; what snapshots took is not counted."""
+
+
+class Store:
+    """The parts of one durable root that are collected together."""
+
+    def __init__(self, root: str, metadata: Metadata, content: ContentStore) -> None:
+        self.root = root
+        self.metadata = metadata
+        self.content = content
+        self.leases = leases_directory(root)
+
+
+def leases_directory(root: str) -> str:
+    """Where the liveness files of the owners of leases are."""
+    return f"{root}/leases"
+
+
+def orphans(tx: Transaction, root: str) -> tuple[containers.Container, ...]:
+    """Containers whose run lease is over: their process died before it could remove them.
+
+    What of them still runs or is mounted is not known here: the engine ends that, removes the
+    container, and the next collection ends the lease.
+    """
+    found: list[containers.Container] = []
+    for lease in leases.over(tx, leases_directory(root)):
+        found += containers.owned(tx, lease.namespace, lease.id)
+    return tuple(found)
+
+
+def collect(store: Store, *, released: Iterable[str] = (), grace_ns: int = GRACE_NS) -> Collected:
+    """Remove all that nothing refers to, and finish what crashes left half removed.
+
+    released: digests of image targets that a user has just removed; what only they referred to
+    goes at once, without the grace. grace_ns: what was put or wanted more recently stays.
+    """
+    over = _end_leases(store)
+    documents = Documents(store.content)
+    blobs = tuple(store.content.walk())
+    for blob in blobs:
+        documents.children(blob.digest)  # read now what must not be read inside the transaction
+    with store.metadata.write() as tx:
+        graph = Graph(tx, documents)
+        sweep = _Sweep(store, tx, graph, clock.now() - grace_ns, frozenset(released))
+        snapshots = sweep.snapshots()
+        content = sweep.content(blobs)
+        sweep.rows(content)
+        held = _leased_ingests(tx)
+    for name in NAMES:
+        snapshotter(name, store.root).purge()
+    trash.empty(f"{store.content.root}/trash")
+    return Collected(
+        leases=over,
+        snapshots=snapshots,
+        content=tuple(blob.digest for blob in content),
+        ingests=tuple(ingest.forget_older(store.content, clock.now() - grace_ns, held)),
+        freed_bytes=sum(blob.size for blob in content),
+    )
+
+
+def _end_leases(store: Store) -> tuple[str, ...]:
+    with store.metadata.write() as tx:
+        over = [lease for lease in leases.over(tx, store.leases) if not _has_containers(tx, lease)]
+        for lease in over:
+            leases.delete(tx, lease.namespace, lease.id)
+        named = frozenset(lease.owner for lease in leases.list(tx))
+        for name in NAMES:
+            snapshotter(name, store.root).cleanup(tx)
+    leases.sweep_owners(store.leases, named)
+    faults.point("collect.leases")
+    return tuple(lease.id for lease in over)
+
+
+def _has_containers(tx: Transaction, lease: Lease) -> bool:
+    return bool(containers.owned(tx, lease.namespace, lease.id))
+
+
+def _leased_ingests(tx: Transaction) -> frozenset[str]:
+    return frozenset(
+        row[0] for row in tx.execute("SELECT resource FROM lease_resources WHERE kind = 'ingests'")
+    )
+
+
+class _Sweep:
+    def __init__(
+        self, store: Store, tx: WriteTransaction, graph: Graph, before: int, released: frozenset[str]
+    ) -> None:
+        self._store = store
+        self._tx = tx
+        self._before = before
+        self._graceless = self._only_of(graph, released)
+        self._snapshots = tx.execute(
+            "SELECT namespace, snapshotter, key, updated_at FROM snapshots ORDER BY id DESC"
+        )
+        young = [
+            ("snapshot", *row[:3])
+            for row in self._snapshots
+            if not self._may_go(("snapshot", *row[:3]), row[3])
+        ]
+        self._marked = graph.reachable((*graph.roots, *young)) | graph.kept_alone
+
+    def _only_of(self, graph: Graph, released: frozenset[str]) -> set[Node]:
+        starts: list[Node] = [("content", digest) for digest in released]
+        for digest in released:
+            sql = (
+                "SELECT namespace, snapshotter, key FROM snapshots"
+                " JOIN resolutions ON key = chain_id WHERE digest = ?"
+            )
+            starts += (("snapshot", *row) for row in self._tx.execute(sql, (digest,)))
+        return graph.reachable(starts)
+
+    def _may_go(self, node: Node, used_at: int) -> bool:
+        return used_at < self._before or node in self._graceless
+
+    def snapshots(self) -> tuple[tuple[str, str, str], ...]:
+        """Remove the rows of unmarked snapshots, children first, and have their directories follow."""
+        gone = []
+        for namespace, name, key, _ in self._snapshots:
+            if ("snapshot", namespace, name, key) in self._marked:
+                continue
+            try:
+                snapshotter(name, self._store.root, namespace).remove(self._tx, key)
+            except NotFound:  # of a snapshotter that this build does not have
+                continue
+            gone.append((namespace, name, key))
+        return tuple(gone)
+
+    def content(self, blobs: tuple[Info, ...]) -> tuple[Info, ...]:
+        """Move the files of unmarked blobs to the trash."""
+        store = self._store.content
+        unmarked = [blob for blob in blobs if ("content", blob.digest) not in self._marked]
+        if not unmarked:
+            return ()
+        gone = []
+        with store.locked(exclusive=True):
+            for blob in unmarked:
+                try:
+                    used_at = store.info(blob.digest).used_at
+                except NotFound:
+                    continue
+                if self._may_go(("content", blob.digest), used_at):
+                    trash.discard(store.path(blob.digest), f"{store.root}/trash")
+                    gone.append(blob)
+        faults.point("collect.content")
+        return tuple(gone)
+
+    def rows(self, gone: tuple[Info, ...]) -> None:
+        """Remove what was noted on blobs that are gone."""
+        for blob in gone:
+            self._tx.change("DELETE FROM blob_labels WHERE digest = ?", (blob.digest,))
+        for (digest,) in self._tx.execute("SELECT DISTINCT digest FROM resolutions"):
+            if ("content", digest) not in self._marked and not os.path.exists(
+                self._store.content.path(digest)
+            ):
+                self._tx.change("DELETE FROM resolutions WHERE digest = ?", (digest,))
