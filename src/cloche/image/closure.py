@@ -1,6 +1,7 @@
-"""All that belongs to an image, said in labels and rows so that nothing of it is collected.
+"""All that belongs to an image, said in labels and rows.
 
-The collector reads no manifests: as in containerd, each blob's labels name what it refers to.
+Our collector reads manifests itself. The labels are those that containerd's clients expect to find,
+and they outlive a manifest that is damaged.
 """
 
 from __future__ import annotations

@@ -15,18 +15,18 @@ import os
 from cloche.image import closure, fetch, resolve
 from cloche.image import credentials as stored_credentials
 from cloche.image import hosts as registries
+from cloche.image import progress as news
 from cloche.image.downloads import Downloads
 from cloche.image.fetch import Fetcher
 from cloche.image.progress import Progress
 from cloche.image.registry import Registry
 from cloche.spec import reference as references
 from cloche.store import clock, leases
-from cloche.store.content import ContentStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cloche.image.credentials import Credentials
     from cloche.image.hosts import Host
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cloche.spec.image import Descriptor
     from cloche.spec.platform import Platform
     from cloche.spec.reference import Reference
+    from cloche.store.content import ContentStore
     from cloche.store.images import Image
     from cloche.store.metadata import Metadata, WriteTransaction
     from cloche.store.snapshots.local import LocalSnapshotter
@@ -77,37 +78,47 @@ def pull(
     if hosts is None:
         hosts = (registries.of_domain(wanted.domain, plain_http=plain_http, skip_verify=skip_verify, ca=ca),)
     with Registry(wanted, hosts, credentials=auth, cancelled=cancelled) as registry:
-        fetcher = Fetcher(registry, content, progress or Progress())
-        task = _Pull(wanted, registry, fetcher, content, metadata, namespace)
+        task = _Pull(wanted, registry, content, metadata, namespace, progress or Progress())
         with _Lease(metadata, namespace, owner) as lease:
-            wanted_platform = resolve.completed(platform)
-            chosen = task.choose(wanted_platform)
-            lease.keep(chosen)
-            task.bring_layers(chosen, snapshotter, workers)
-            return task.record(chosen, str(wanted_platform), snapshotter, lease)
+            return task.run(resolve.completed(platform), snapshotter, lease, workers)
 
 
 class _Pull:
-    """One pull under way: the parts that it is made of."""
+    """One pull under way."""
 
     def __init__(
         self,
         reference: Reference,
         registry: Registry,
-        fetcher: Fetcher,
         content: ContentStore,
         metadata: Metadata,
         namespace: str,
+        progress: Progress,
     ) -> None:
         self._reference = reference
         self._registry = registry
-        self._fetcher = fetcher
+        self._fetcher = Fetcher(registry, content, progress)
         self._content = content
         self._metadata = metadata
         self._namespace = namespace
 
-    def choose(self, platform: Platform) -> Chosen:
-        """Bring the documents down to the config of the image for a platform."""
+    def run(
+        self, platform: Platform, snapshotter: LocalSnapshotter | None, lease: _Lease, workers: int
+    ) -> Image:
+        """Bring everything; extract each layer as soon as it is here where there is a snapshotter."""
+        chosen = self._choose(platform)
+        lease.keep(chosen)
+        layers = chosen.manifest.layers
+        for layer in layers:
+            self._fetcher.report(layer, news.WAITING)
+        with Downloads(self._fetcher, layers, workers=workers) as downloads:
+            if snapshotter is None:
+                downloads.wait_for_all()
+                return self._record(chosen, platform, lease)
+            return self._unpack(chosen, platform, lease, snapshotter, downloads)
+
+    def _choose(self, platform: Platform) -> Chosen:
+        """Bring the documents, down to the config of the image for a platform."""
         resolved = self._registry.resolve()
         if resolved.data is not None:
             fetch.store(self._content, resolved.descriptor, resolved.data)
@@ -120,35 +131,55 @@ class _Pull:
             fetch.store(self._content, descriptor, self._registry.document(descriptor))
         return self._content.read(descriptor.digest)
 
-    def bring_layers(self, chosen: Chosen, snapshotter: LocalSnapshotter | None, workers: int) -> None:
-        """Bring every layer, and unpack each as soon as it and those below it are here."""
-        layers = chosen.manifest.layers
-        with Downloads(self._fetcher, layers, workers=workers) as downloads:
-            if snapshotter is not None:
-                from cloche.image.unpack import unpack
-
-                unpack(
-                    chosen.manifest,
-                    chosen.config,
-                    content=self._content,
-                    metadata=self._metadata,
-                    snapshotter=snapshotter,
-                    wait=downloads.wait,
-                )
-            downloads.wait_for_all()
-
-    def record(
-        self, chosen: Chosen, platform: str, snapshotter: LocalSnapshotter | None, lease: _Lease
+    def _unpack(
+        self,
+        chosen: Chosen,
+        platform: Platform,
+        lease: _Lease,
+        snapshotter: LocalSnapshotter,
+        downloads: Downloads,
     ) -> Image:
-        """Make the image visible, and the lease unnecessary, in one transaction."""
+        from cloche.image.unpack import Unpacking
+
+        layers = {layer.digest: layer for layer in chosen.manifest.layers}
+
+        def arrived(digest: str) -> None:
+            downloads.wait(digest)
+            self._fetcher.report(layers[digest], news.EXTRACTING)
+
+        with Unpacking(
+            chosen.manifest,
+            chosen.config,
+            content=self._content,
+            metadata=self._metadata,
+            snapshotter=snapshotter,
+        ) as unpacking:
+            unpacking.extract(arrived)
+            downloads.wait_for_all()
+            image = self._record(chosen, platform, lease, snapshotter.name, unpacking.commit)
+        for layer in layers.values():
+            self._fetcher.report(layer, news.DONE, layer.size)
+        return image
+
+    def _record(
+        self,
+        chosen: Chosen,
+        platform: Platform,
+        lease: _Lease,
+        snapshotter: str | None = None,
+        commit: Callable[[WriteTransaction], object] | None = None,
+    ) -> Image:
+        """Make image and snapshots visible, and the lease unnecessary, in one transaction."""
         with self._metadata.write() as tx:
+            if commit is not None:
+                commit(tx)
             image = closure.record(
                 tx,
                 self._namespace,
                 str(self._reference),
                 chosen,
-                platform=platform,
-                snapshotter=snapshotter.name if snapshotter is not None else None,
+                platform=str(platform),
+                snapshotter=snapshotter,
                 source=(self._reference.domain, self._reference.path),
             )
             lease.end(tx)
