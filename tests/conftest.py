@@ -9,11 +9,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import leftovers, peers
 from tests.bundles import Bundle, make_rootfs
 from tests.daemons import Containerd, Registry
+
+# No deadline: a busy machine is no error. The same examples each time where a change is decided on.
+hypothesis.settings.register_profile("cloche", deadline=None, derandomize=peers.in_ci())
+hypothesis.settings.load_profile("cloche")
 
 os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
 
