@@ -1,0 +1,220 @@
+"""Reading images that are not in a registry: OCI layouts, OCI archives and `docker save` archives.
+
+    directory ── index.json ─────────────────────────────┐
+    tar ── blobs/… , layers ──▶ content store (verified)  ├─▶ images: unpack, record
+        └─ index.json, or manifest.json (Docker's) ──────┘
+
+An archive is read once, from front to back, so that it can come through a pipe: whatever can be a
+blob goes into the content store as it arrives, and what the index says is looked at afterwards.
+What no image refers to in the end is collected like any other content.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import ClocheError, DataLoss, InvalidArgument, NotFound
+from cloche.image import closure, compression, docker_archive, resolve
+from cloche.image.extract import as_domain_error
+from cloche.image.incoming import Incoming, read_directory, read_tar
+from cloche.image.unpack import Unpacking
+from cloche.spec import image as documents
+from cloche.spec import reference as references
+from cloche.spec.document import loads
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cloche.image.compression import Source
+    from cloche.image.layer import LayerLimits
+    from cloche.image.resolve import Chosen
+    from cloche.spec.image import Descriptor
+    from cloche.spec.platform import Platform
+    from cloche.store.content import ContentStore
+    from cloche.store.images import Image
+    from cloche.store.metadata import Metadata
+    from cloche.store.snapshots.local import LocalSnapshotter
+
+NAME_ANNOTATION = "io.containerd.image.name"
+REF_NAME_ANNOTATION = "org.opencontainers.image.ref.name"
+_IMAGES_LIMIT = 1000
+
+
+class Named(Record):
+    """One image that an archive offers. name: the full one, empty where the archive gives none."""
+
+    name: str
+    descriptor: Descriptor
+
+
+def load(
+    source: str | Source,
+    *,
+    content: ContentStore,
+    metadata: Metadata,
+    namespace: str,
+    snapshotter: LocalSnapshotter | None = None,
+    platform: Platform | None = None,
+    base_name: str = "",
+    limits: LayerLimits | None = None,
+) -> tuple[Image, ...]:
+    """Bring every image of a layout or an archive here; returns their rows.
+
+    source: the path of a layout directory or an archive, or what to read an archive from; archives may
+    be compressed. platform: which image of an index; this machine's by default.
+    base_name: names images that only have a tag ("NAME:TAG") or nothing; from the path by default.
+    snapshotter: where they are unpacked; None leaves them packed.
+    Raises InvalidArgument for what is no image archive, DataLoss where bytes are missing or are not
+    what their digest says, NotFound for a path or a platform that is not there.
+    """
+    name = source if isinstance(source, str) else "archive"
+    try:
+        found = _offered(_incoming(source, name, content), name, content)
+    except OSError as error:
+        raise as_domain_error(error, name) from None
+    base_name = base_name or (_stem(source) if isinstance(source, str) else "")
+    rows = []
+    for number, offer in enumerate(found):
+        full_name = _full_name(offer, base_name if number == 0 or not offer.name else "")
+        rows.append(
+            _record(
+                full_name,
+                offer.descriptor,
+                content=content,
+                metadata=metadata,
+                namespace=namespace,
+                snapshotter=snapshotter,
+                platform=resolve.completed(platform),
+                limits=limits,
+            )
+        )
+    return tuple({image.name: image for image in rows}.values())
+
+
+def _incoming(source: str | Source, name: str, content: ContentStore) -> Incoming:
+    if not isinstance(source, str):
+        return read_tar(compression.opened(source, name=name), content, name)
+    try:
+        if os.path.isdir(source):
+            return read_directory(source, content)
+        with open(source, "rb", buffering=0) as file:
+            return read_tar(compression.opened(file, name=name), content, name)
+    except FileNotFoundError:
+        raise NotFound(f"{name}: there is no such file or directory") from None
+
+
+def _offered(incoming: Incoming, name: str, content: ContentStore) -> list[Named]:
+    """The images that were brought: OCI's index where there is one, as containerd and Docker do."""
+    if "index.json" in incoming.documents:
+        return _from_index(incoming.documents, content, name)
+    if "manifest.json" in incoming.documents:
+        converted = docker_archive.convert(incoming, content, name)
+        return [Named(full_name, descriptor) for full_name, descriptor in converted]
+    raise InvalidArgument(f"{name}: is no image archive: it has neither index.json nor manifest.json")
+
+
+def _from_index(found: Mapping[str, bytes], content: ContentStore, name: str) -> list[Named]:
+    layout = loads(found.get("oci-layout", b"{}"), f"{name}: oci-layout")
+    version = layout.get("imageLayoutVersion") if isinstance(layout, dict) else None
+    if not isinstance(version, str) or not version.startswith("1."):
+        raise InvalidArgument(f"{name}: oci-layout: must say imageLayoutVersion 1.0.0")
+    index = documents.parse(found["index.json"], documents.OCI_INDEX, name=f"{name}: index.json")
+    if not isinstance(index, documents.Index):
+        raise InvalidArgument(f"{name}: index.json: must be an index")
+    if len(index.manifests) > _IMAGES_LIMIT:
+        raise InvalidArgument(f"{name}: index.json: lists more than {_IMAGES_LIMIT} images")
+    known = (*documents.INDEX_TYPES, *documents.MANIFEST_TYPES)
+    offers = [
+        Named(entry.annotations.get(NAME_ANNOTATION) or entry.annotations.get(REF_NAME_ANNOTATION, ""), entry)
+        for entry in index.manifests
+        if entry.media_type in known and not (entry.platform and entry.platform.os == "unknown")
+    ]
+    if not offers:
+        raise InvalidArgument(f"{name}: index.json: lists no image")
+    if len(offers) > 1 and not any(offer.name for offer in offers):
+        # One image for several platforms, whose index is the layout's own.
+        data = found["index.json"]
+        return [Named("", documents.Descriptor(documents.OCI_INDEX, content.put(data), len(data)))]
+    return offers
+
+
+def _full_name(offer: Named, base_name: str) -> str:
+    """The name an image is kept under: what the archive says, where that is a whole name.
+
+    A bare word is a tag (as umoci and the image spec use the annotation), unless there is no name
+    that it could be a tag of.
+    """
+    given = offer.name
+    try:
+        if not given:
+            return str(references.parse(base_name or f"import@{offer.descriptor.digest}"))
+        if base_name and "/" not in given and ":" not in given:
+            return str(references.parse(f"{base_name}:{given}"))
+        return str(references.parse(given))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"the archive's name for an image: {error}") from None
+
+
+def _stem(path: str) -> str:
+    """A name from an archive's file name: its letters, digits, dots and dashes, without extensions."""
+    base = os.path.basename(os.path.abspath(path)).lower()
+    for extension in (".gz", ".zst", ".xz", ".bz2", ".tgz", ".tar", ".oci"):
+        base = base.removesuffix(extension)
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in base)
+    return "-".join(part for part in kept.split("-") if part) or "import"
+
+
+def _record(
+    name: str,
+    target: Descriptor,
+    *,
+    content: ContentStore,
+    metadata: Metadata,
+    namespace: str,
+    snapshotter: LocalSnapshotter | None,
+    platform: Platform,
+    limits: LayerLimits | None,
+) -> Image:
+    """Choose the image for the platform, check that all of it is here, unpack it and give it its name."""
+    chosen = _choose(target, platform, content, name)
+    _check_blobs(chosen, content, name)
+    if snapshotter is None:
+        with metadata.write() as tx:
+            return closure.record(tx, namespace, name, chosen, platform=str(platform))
+    with Unpacking(
+        chosen.manifest,
+        chosen.config,
+        content=content,
+        metadata=metadata,
+        snapshotter=snapshotter,
+        limits=limits,
+    ) as unpacking:
+        unpacking.extract()
+        with metadata.write() as tx:
+            unpacking.commit(tx)
+            return closure.record(
+                tx, namespace, name, chosen, platform=str(platform), snapshotter=snapshotter.name
+            )
+
+
+def _choose(target: Descriptor, platform: Platform, content: ContentStore, name: str) -> Chosen:
+    try:
+        return resolve.choose(target, platform, resolve.from_content(content), name=name)
+    except NotFound as error:
+        if str(error).startswith("content "):
+            raise DataLoss(f"{name}: the archive is not whole: {error}") from None
+        raise
+
+
+def _check_blobs(chosen: Chosen, content: ContentStore, name: str) -> None:
+    """Every blob must be here, of the size its descriptor says; their digests were checked on arrival."""
+    blobs: Sequence[Descriptor] = (chosen.manifest.config, *chosen.manifest.layers)
+    for blob in blobs:
+        try:
+            size = content.size(blob.digest)
+        except ClocheError:
+            raise DataLoss(f"{name}: the archive is not whole: {blob.digest} is missing") from None
+        if size != blob.size:
+            raise DataLoss(f"{name}: {blob.digest} has {size} bytes, its descriptor says {blob.size}")
