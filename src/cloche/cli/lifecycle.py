@@ -43,14 +43,19 @@ def confirmed(parsed: Parsed, what: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def _timeout(parsed: Parsed) -> int | None:
+    timeout_s = parsed.number("timeout")
+    return parsed.number("time") if timeout_s is None else timeout_s
+
+
 def _stop(session: Session, parsed: Parsed) -> int:
-    timeout_s, signal = parsed.number("timeout"), parsed.text("signal")
+    timeout_s, signal = _timeout(parsed), parsed.text("signal")
     containers = session.engine.containers
     return each(parsed.arguments, lambda name: containers.stop(name, timeout_s=timeout_s, signal=signal))
 
 
 def _restart(session: Session, parsed: Parsed) -> int:
-    timeout_s, signal = parsed.number("timeout"), parsed.text("signal")
+    timeout_s, signal = _timeout(parsed), parsed.text("signal")
     containers = session.engine.containers
     return each(parsed.arguments, lambda name: containers.restart(name, timeout_s=timeout_s, signal=signal))
 
@@ -90,16 +95,22 @@ def _wait(session: Session, parsed: Parsed) -> int:
     return status
 
 
-_TIMEOUT = ("timeout", "t", "int", "Seconds to wait before it is killed (default 10); -1 waits for ever")
-_TIME = ("time", "", "int", "The same as --timeout")
-_SIGNAL = ("signal", "s", "string", "Signal to send, by name or number")
+def _prune(session: Session, parsed: Parsed) -> int:
+    if not confirmed(parsed, "all stopped containers"):
+        return 0
+    removed = session.engine.containers.prune()
+    if removed:
+        write("Deleted Containers:\n" + "".join(f"{identifier}\n" for identifier in removed))
+    return 0
 
-STOP = Command(
-    f"[OPTIONS] {_CONTAINERS}", _stop, groups=(("Options", (_SIGNAL, _TIMEOUT)),), minimum=1, maximum=None
-)
-RESTART = Command(
-    f"[OPTIONS] {_CONTAINERS}", _restart, groups=(("Options", (_SIGNAL, _TIMEOUT)),), minimum=1, maximum=None
-)
+
+_TIMEOUT = ("timeout", "t", "int", "Seconds to wait before it is killed (default 10); -1 waits for ever")
+_TIME = ("time", "", "int", "")
+_SIGNAL = ("signal", "s", "string", "Signal to send, by name or number")
+_STOPPING = (("Options", (_SIGNAL, _TIMEOUT, _TIME)),)
+
+STOP = Command(f"[OPTIONS] {_CONTAINERS}", _stop, groups=_STOPPING, minimum=1, maximum=None)
+RESTART = Command(f"[OPTIONS] {_CONTAINERS}", _restart, groups=_STOPPING, minimum=1, maximum=None)
 KILL = Command(
     f"[OPTIONS] {_CONTAINERS}",
     _kill,
@@ -126,3 +137,6 @@ PAUSE = Command(_CONTAINERS, _pause, minimum=1, maximum=None)
 UNPAUSE = Command(_CONTAINERS, _unpause, minimum=1, maximum=None)
 RENAME = Command("CONTAINER NEW_NAME", _rename, minimum=2, maximum=2)
 WAIT = Command(_CONTAINERS, _wait, minimum=1, maximum=None)
+PRUNE = Command(
+    "[OPTIONS]", _prune, groups=(("Options", (("force", "f", "bool", "Do not ask whether it is meant"),)),)
+)

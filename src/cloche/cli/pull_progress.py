@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from cloche.cli.output import line
+from cloche.cli.output import write
 from cloche.image.progress import DONE, DOWNLOADING, EXISTS, EXTRACTING, WAITING, BlobStatus, Progress
 
 TYPE_CHECKING = False
@@ -30,7 +30,8 @@ def _short(blob: BlobStatus) -> str:
 class Lines(Progress):
     """One line for each step of each layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._lock = threading.Lock()
         self._seen: set[tuple[str, str]] = set()
 
@@ -42,7 +43,7 @@ class Lines(Progress):
                 return
             self._seen.add(key)
             words = "Download complete" if blob.status == EXTRACTING else _WORDS[blob.status]
-            line(f"{_short(blob)}: {words}")
+            write(f"{_short(blob)}: {words}\n", self._descriptor)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -51,7 +52,8 @@ class Lines(Progress):
 class Bars(Progress):
     """A bar for each layer, drawn with rich; needs a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptor: int) -> None:
+        from rich.console import Console
         from rich.progress import (
             BarColumn,
             DownloadColumn,
@@ -67,6 +69,7 @@ class Bars(Progress):
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
+            console=Console(stderr=descriptor == 2),
         )
         self._display.start()
 

@@ -32,10 +32,14 @@ class Session:
     @property
     def engine(self) -> Engine:
         """The library, opened on this session's root, state and namespace."""
-        if self._engine is None:
-            from cloche.engine.engine import Engine
+        return self._engine or self.open()
 
-            self._engine = Engine(root=self.root, state=self.state, namespace=self.namespace)
+    def open(self, snapshotter: str | None = None) -> Engine:
+        """The same, with another snapshotter than the default one."""
+        from cloche.engine.engine import Engine
+
+        options = {"snapshotter": snapshotter} if snapshotter else {}
+        self._engine = Engine(self.root, self.state, self.namespace, **options)
         return self._engine
 
     def close(self) -> None:

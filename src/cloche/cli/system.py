@@ -35,9 +35,9 @@ def _version(session: Session, parsed: Parsed) -> int:
         return 0
     # Without a daemon the client carries the engine in itself, so that both are one.
     write(
-        f"Client: Cloche\n Version:           {cloche.__version__}\n Python version:    {side['PythonVersion']}\n"
-        f" OS/Arch:           {side['Os']}/{side['Arch']}\n\n"
-        f"Server: Cloche (embedded)\n Version:           {cloche.__version__}\n"
+        f"Client: Cloche\n Version:           {side['Version']}\n"
+        f" Python version:    {side['PythonVersion']}\n OS/Arch:           {side['Os']}/{side['Arch']}\n\n"
+        f"Server: Cloche (embedded)\n Version:           {side['Version']}\n"
         f" Kernel version:    {side['KernelVersion']}\n"
     )
     return 0

@@ -1,0 +1,155 @@
+"""Images that come and go: pull, load, import, save, from-host."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cloche.cli.arguments import Command
+from cloche.cli.output import line, one_line, warn, write
+from cloche.errors import FailedPrecondition, InvalidArgument
+from cloche.spec import reference as references
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from cloche.cli.arguments import Parsed
+    from cloche.cli.pull_progress import Bars, Lines
+    from cloche.cli.session import Session
+    from cloche.engine.engine import Engine
+    from cloche.engine.images import Image
+
+
+def familiar(name: str) -> str:
+    """The reference as people write it, with the tag that it gets. Raises InvalidArgument."""
+    return references.parse(name).familiar()
+
+
+def fetch(
+    engine: Engine, name: str, *, platform: str = "", quiet: bool = False, descriptor: int = 1
+) -> Image:
+    """Pull an image and tell about it on a descriptor, in docker's lines or with bars."""
+    reference = references.parse(name)
+    before = engine.images.get(name).digest if engine.images.exists(name) else ""
+    if quiet:
+        return engine.images.pull(name, platform=platform)
+    write(f"{reference.tag or reference.digest}: Pulling from {reference.path}\n", descriptor)
+    progress = _progress(descriptor)
+    try:
+        image = engine.images.pull(name, platform=platform, progress=progress)
+    finally:
+        progress.close()
+    news = "Image is up to date" if image.digest == before else "Downloaded newer image"
+    write(f"Digest: {image.digest}\nStatus: {news} for {reference.familiar()}\n", descriptor)
+    return image
+
+
+def _progress(descriptor: int) -> Bars | Lines:
+    from cloche.cli.pull_progress import Bars, Lines
+
+    return Bars(descriptor) if os.isatty(descriptor) else Lines(descriptor)
+
+
+def _pull(session: Session, parsed: Parsed) -> int:
+    name, quiet = parsed.arguments[0], parsed.on("quiet")
+    reference = references.parse(name)
+    if not quiet and name.endswith(reference.path) and not reference.digest:
+        line(f"Using default tag: {reference.tag}")
+    fetch(session.engine, name, platform=parsed.text("platform") or "", quiet=quiet)
+    line(str(reference))
+    return 0
+
+
+def _load(session: Session, parsed: Parsed) -> int:
+    path = parsed.text("input")
+    return _read(session, path or "-", quiet=parsed.on("quiet"), name="")
+
+
+def _import(session: Session, parsed: Parsed) -> int:
+    path = parsed.text("input")
+    names = parsed.arguments if path else parsed.arguments[1:]
+    return _read(session, path or parsed.arguments[0], quiet=False, name=names[0] if names else "")
+
+
+def _read(session: Session, path: str, *, quiet: bool, name: str) -> int:
+    if path == "-" and os.isatty(0):
+        raise FailedPrecondition("an archive is expected: give its path with -i, or pipe it in")
+    source: str | BinaryIO = sys.stdin.buffer if path == "-" else path
+    for image in session.engine.images.load(source, name=name):
+        if not quiet:
+            line(f"Loaded image: {image.name}" if image.reference else f"Loaded image ID: {image.id}")
+    return 0
+
+
+def _save(session: Session, parsed: Parsed) -> int:
+    path, platform = parsed.text("output"), parsed.text("platform") or ""
+    if not path:
+        if os.isatty(1):
+            raise FailedPrecondition("an archive is not for a terminal: use -o FILE, or a pipe")
+        session.engine.images.save(parsed.arguments, sys.stdout.buffer, platform=platform)
+        sys.stdout.buffer.flush()
+        return 0
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise InvalidArgument(f"{folder}: no such directory to save an archive in")
+    # Under another name until it is whole: a failed save leaves neither a torn file nor loses the old one.
+    partial = f"{path}.{os.getpid()}.partial"
+    try:
+        with open(partial, "xb") as file:
+            session.engine.images.save(parsed.arguments, file, platform=platform)
+        os.replace(partial, path)
+    except BaseException:
+        if os.path.exists(partial):
+            os.unlink(partial)
+        raise
+    return 0
+
+
+def _from_host(session: Session, parsed: Parsed) -> int:
+    name, *programs = parsed.arguments
+    image = session.engine.images.from_host(name, programs, warn=lambda said: warn(one_line(said)))
+    line(f"{image.name} {image.digest}")
+    return 0
+
+
+_PLATFORM = ("platform", "", "string", "Platform of the image: os/architecture[/variant]")
+_INPUT = ("input", "i", "string", "Read this file, not standard input")
+
+PULL = Command(
+    "[OPTIONS] NAME[:TAG|@DIGEST]",
+    _pull,
+    groups=(("Options", (_PLATFORM, ("quiet", "q", "bool", "Print only the image's full name"))),),
+    minimum=1,
+    maximum=1,
+)
+LOAD = Command("[OPTIONS]", _load, groups=(("Options", (_INPUT, ("quiet", "q", "bool", "Print nothing"))),))
+IMPORT = Command(
+    "[OPTIONS] FILE|DIRECTORY|- [NAME]",
+    _import,
+    groups=(("Options", (_INPUT,)),),
+    maximum=2,
+    description=(
+        "Read images from an OCI layout, an OCI archive or a docker archive.\n"
+        "NAME is given to an image that has none there."
+    ),
+)
+SAVE = Command(
+    "[OPTIONS] IMAGE [IMAGE...]",
+    _save,
+    groups=(
+        ("Options", (("output", "o", "string", "Write to this file, not to standard output"), _PLATFORM)),
+    ),
+    minimum=1,
+    maximum=None,
+)
+FROM_HOST = Command(
+    "NAME PROGRAM...",
+    _from_host,
+    minimum=2,
+    maximum=None,
+    description=(
+        "Make an image of this machine's own programs, with the libraries they load.\n"
+        "Programs are found in PATH or given by path; files and folders may be named too."
+    ),
+)
