@@ -28,7 +28,7 @@ _DEFAULT = (
     ("/sys", "sysfs", "sysfs", (*_NO_SETUID_EXEC_DEV, "ro")),
     ("/sys/fs/cgroup", "cgroup", "cgroup", ("ro", *_NO_SETUID_EXEC_DEV)),
     ("/dev/mqueue", "mqueue", "mqueue", _NO_SETUID_EXEC_DEV),
-    ("/dev/shm", "tmpfs", "shm", (*_NO_SETUID_EXEC_DEV, "mode=1777")),  # noqa: S108 - inside
+    ("/dev/shm", "tmpfs", "shm", (*_NO_SETUID_EXEC_DEV, "mode=1777")),
 )
 _WRITABLE_WHEN_PRIVILEGED = ("/sys", "/sys/fs/cgroup")
 _TMPFS_OPTIONS = ("noexec", "nosuid", "nodev", "rprivate")

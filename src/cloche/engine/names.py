@@ -39,3 +39,8 @@ def new_name(attempt: int = 0) -> str:
     number, first = divmod(number, len(adjectives))
     number, second = divmod(number, len(nouns))
     return f"{adjectives[first]}_{nouns[second]}" + (str(number % 10**attempt) if attempt else "")
+
+
+def is_hexadecimal(text: str) -> bool:
+    """Whether text could be (the beginning of) an id."""
+    return 0 < len(text) <= 64 and not text.strip("0123456789abcdef")

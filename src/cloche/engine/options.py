@@ -57,7 +57,8 @@ class Options(Record):
     args: what is run, in place of the image's Cmd. entrypoint: None keeps the image's, an empty
     tuple removes it. Namespace modes (network, pid, ipc, uts, userns, cgroupns): "private",
     "host", "container:ID"; network also "none". memory_swap: memory plus swap in bytes, -1 for no
-    limit. env: "KEY=value", or "KEY" to take it out.
+    limit. env: "KEY=value", or "KEY" to take it out. stdin_once: the container's stdin ends with the
+    first client's (an attached run), where otherwise it stays open for others.
     """
 
     args: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class Options(Record):
     workdir: str = ""
     tty: bool = False
     stdin_open: bool = False
+    stdin_once: bool = False
     read_only: bool = False
     init: bool = False
     auto_remove: bool = False

@@ -127,6 +127,13 @@ def environment(image: ImageConfig, options: Options, facts: Facts) -> list[str]
     return [f"{name}={value}" for name, value in variables.items()]
 
 
+def check_environment(options: Options) -> None:
+    """Raises InvalidArgument for a variable that no process can be given."""
+    for entry in options.env:
+        if not entry.partition("=")[0] or "\0" in entry:
+            raise InvalidArgument(f"invalid environment variable {entry!r}: must be NAME=VALUE")
+
+
 def stop_signal(image: ImageConfig, options: Options) -> str:
     """The signal that asks this container to end, as written; SIGTERM by default."""
     return options.stop_signal or image.stop_signal or "SIGTERM"

@@ -29,6 +29,7 @@ class LocalClient:
     """This process's own stdin, stdout and stderr. Writes wait, so it is never `blocked`."""
 
     write_descriptor = -1
+    ends_run = False
 
     def __init__(self, stdin: int, stdout: int, stderr: int) -> None:
         """stdin: -1 where the container is to get none. Descriptors are borrowed."""
@@ -84,12 +85,14 @@ class LocalClient:
 class SocketClient:
     """The peer of an accepted connection, speaking `cloche.shim.frames`. Owns the socket."""
 
+    ends_run = False
+
     def __init__(self, connection: socket, *, input_ends: bool) -> None:
         """input_ends: whether its end of input is the container's."""
         connection.setblocking(False)
         self._connection = connection
         self._decoder = frames.Decoder()
-        self._out = b""
+        self._out = bytearray()
         self._wants = 0
         self._lost = False
         self._input_ends = input_ends
@@ -152,11 +155,12 @@ class SocketClient:
         """Send what is queued, as far as it goes."""
         try:
             while self._out:
-                self._out = self._out[self._connection.send(self._out) :]
+                del self._out[: self._connection.send(self._out)]
         except BlockingIOError:
             return
         except OSError:
-            self._lost, self._out = True, b""
+            self._lost = True
+            self._out.clear()
 
     def gone(self) -> bool:
         """Whether the peer has closed its end."""

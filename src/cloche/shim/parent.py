@@ -99,7 +99,7 @@ class Parent:
     def _create(self, rootfs: int) -> None:
         request = self.request
         terminal = bool(request.config["process"].get("terminal"))
-        ends = _Ends(pipes=not terminal, stdin=request.stdin_open and not terminal)
+        ends = Ends(pipes=not terminal, stdin=request.stdin_open and not terminal)
         try:
             self._container, self._process = create(
                 request.runtime_root,
@@ -223,7 +223,7 @@ class Parent:
         records.write_ended(self.request.directory, ended)
 
 
-class _Ends:
+class Ends:
     """Both ends of a container's standard streams: pipes, and /dev/null for what it does not get."""
 
     def __init__(self, *, pipes: bool, stdin: bool) -> None:

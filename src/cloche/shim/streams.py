@@ -19,11 +19,12 @@ if TYPE_CHECKING:
         """Someone who reads the container's output, or writes its input, or both.
 
         `read_descriptor` and `write_descriptor` are watched where they are not negative; the first
-        only while the container takes input.
+        only while the container takes input. ends_run: when it is gone, the run is over.
         """
 
         read_descriptor: int
         write_descriptor: int
+        ends_run: bool
 
         def deliver(self, stream: str, data: bytes) -> None:
             """Take output of "stdout" or "stderr"."""
@@ -70,7 +71,7 @@ class Streams:
         self.console = console
         self._outputs = dict(outputs)
         self._stdin = stdin
-        self._input = b""
+        self._input = bytearray()
         self._input_over = False
         self._log: Log | None = None
         if console >= 0:
@@ -115,7 +116,7 @@ class Streams:
                     over = watched[descriptor]() or over
                 else:
                     self._handle(descriptor, events)
-            self._forget_clients()
+            over = self._forget_clients() or over
             if over:
                 return True
         return True
@@ -194,12 +195,13 @@ class Streams:
             return
         try:
             while self._input:
-                self._input = self._input[os.write(self._stdin, self._input) :]
+                del self._input[: os.write(self._stdin, self._input)]
         except BlockingIOError:
             return
         except OSError:
             # EPIPE or EIO: it reads no more.
-            self._input, self._input_over = b"", self.console < 0
+            self._input.clear()
+            self._input_over = self.console < 0
         if self._input_over and self._stdin != self.console:
             os.close(self._stdin)
             self._stdin = -1
@@ -210,10 +212,14 @@ class Streams:
             client.finish()
         self.clients.clear()
 
-    def _forget_clients(self) -> None:
+    def _forget_clients(self) -> bool:
+        """Whether one of those that went ends the run with it."""
+        ends = False
         for client in [each for each in self.clients if each.gone()]:
             self.clients.remove(client)
             client.finish()
+            ends = ends or client.ends_run
+        return ends
 
     def close(self) -> None:
         """Close every descriptor and let go of the clients."""

@@ -1,0 +1,101 @@
+"""Where an engine keeps things and what it works with; made once by the engine, given to all its parts.
+
+ROOT  meta.db · content/ · snapshots/ · leases/ · volumes/NAME/_data · trash/
+      containers/NAMESPACE/ID/   hostname, hosts, resolv.conf, log.json, started.json, exit.json
+      ephemeral/OWNER/           what `Engine.run` needs while the process OWNER lives
+STATE NAMESPACE/ID/              the runtime's state of a container that runs
+      .run/NAMESPACE/ID/         its parent's lock and socket
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+
+from cloche.store.content import ContentStore
+from cloche.store.identifiers import validate_identifier
+from cloche.store.leases import Owner
+from cloche.store.metadata import Metadata
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.store.snapshots.local import LocalSnapshotter
+
+
+class Context:
+    """The stores of one root, seen from one namespace."""
+
+    def __init__(self, root: str, state: str, namespace: str, snapshotter: str) -> None:
+        """Makes nothing on disk. Raises InvalidArgument for a wrong namespace."""
+        self.root = root
+        self.state = state
+        self.namespace = validate_identifier(namespace, "namespace")
+        self.metadata = Metadata(f"{root}/meta.db")
+        self.content = ContentStore(f"{root}/content")
+        self.snapshotter_name = snapshotter
+        self._snapshotters: dict[str, LocalSnapshotter] = {}
+        self._owner: Owner | None = None
+        self._lock = allocate_lock()
+
+    def beside(self, namespace: str) -> Context:
+        """The same root seen from another namespace; shares the database."""
+        other = Context(self.root, self.state, namespace, self.snapshotter_name)
+        other.metadata = self.metadata
+        return other
+
+    @property
+    def runtime_root(self) -> str:
+        """Where the runtime keeps the states of this namespace's containers."""
+        return f"{self.state}/{self.namespace}"
+
+    def directory(self, container_id: str) -> str:
+        """The durable directory of a container."""
+        return f"{self.root}/containers/{self.namespace}/{container_id}"
+
+    def run_directory(self, container_id: str) -> str:
+        """The directory of a running container's parent."""
+        return f"{self.state}/.run/{self.namespace}/{container_id}"
+
+    def volume(self, name: str) -> str:
+        """The directory of a volume's files."""
+        return f"{self.root}/volumes/{name}/_data"
+
+    @property
+    def leases(self) -> str:
+        """Where the liveness files of leases' owners are."""
+        return f"{self.root}/leases"
+
+    def snapshotter(self, name: str = "") -> LocalSnapshotter:
+        """A snapshotter of this root and namespace; the default one without a name."""
+        name = name or self.snapshotter_name
+        found = self._snapshotters.get(name)
+        if found is None:
+            from cloche.store.snapshots.open import snapshotter
+
+            found = self._snapshotters[name] = snapshotter(name, self.root, self.namespace)
+        return found
+
+    def owner(self) -> Owner:
+        """This process as the owner of what dies with it; taken at the first call."""
+        with self._lock:
+            if self._owner is None:
+                self._owner = Owner(self.leases)
+            return self._owner
+
+    def discard(self, path: str) -> None:
+        """Remove a directory tree of this root; one that is gone does not matter.
+
+        It is moved aside first, so that a crash in between leaves nothing half removed.
+        """
+        from cloche.store.snapshots import trash
+
+        bin_directory = f"{self.root}/trash"
+        trash.discard(path, bin_directory)
+        trash.empty(bin_directory)
+
+    def close(self) -> None:
+        """Close the database and end the ownership."""
+        with self._lock:
+            if self._owner is not None:
+                self._owner.close()
+                self._owner = None
+        self.metadata.close()

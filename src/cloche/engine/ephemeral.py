@@ -1,0 +1,333 @@
+"""Containers that live for one call of `Engine.run`, started from a warm process.
+
+What costs time is done once and kept: the image's place on disk (a view under a lease that dies
+with this process), the users found in it, the network files. A run then makes two directories for
+what it writes, and no transaction at all:
+
+    ROOT/ephemeral/OWNER/state              where the runtime states of these containers are
+                        /files/             hostname, hosts, resolv.conf, mounted read-only
+                        /NAMESPACE/ID/      upper and work directory of one run, its volumes
+
+All of it is named by its owner, so that what a killed process leaves is found by the next engine
+(`clear_after`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from _thread import allocate_lock
+
+from cloche.engine import etcfiles, rootfs, specification, volumes
+from cloche.engine.mounts import Place, bind_source
+from cloche.engine.names import new_id
+from cloche.engine.run import Capture, OutputLimit, Result, RunTimeout
+from cloche.engine.specification import Facts
+from cloche.engine.starting import joined_pids, swap_is_counted
+from cloche.errors import ClocheError, NotFound
+from cloche.kernel import passwd
+from cloche.runtime.container import Container as RuntimeContainer
+from cloche.runtime.create import create
+from cloche.shim.parent import Ends
+from cloche.shim.streams import Streams
+from cloche.spec.mount import Mount
+from cloche.store import leases
+from cloche.store.snapshots import trash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.engine.context import Context
+    from cloche.engine.images import Image, Images
+    from cloche.engine.options import Options
+    from cloche.kernel.passwd import Identity
+    from cloche.runtime.container import Process
+    from cloche.spec.config import Config
+
+_DRAIN_S = 5.0
+
+
+class Ephemeral:
+    """Runs commands in containers of their own; safe from any thread."""
+
+    def __init__(self, context: Context, images: Images) -> None:
+        self._context = context
+        self._images = images
+        self._lock = allocate_lock()
+        self._lowers: dict[str, tuple[str, ...]] = {}
+        self._identities: dict[tuple[str, str, tuple[str, ...]], Identity] = {}
+        self._leases: list[tuple[str, str]] = []
+        self._base = ""
+        self._files: dict[tuple[object, ...], dict[str, str]] = {}
+
+    def run(
+        self,
+        image: Image | str,
+        options: Options,
+        *,
+        stdin: bytes | None,
+        timeout_s: float | None,
+        output_limit_bytes: int,
+    ) -> Result:
+        """See `Engine.run`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if isinstance(image, str):
+            image = self._images.get(image)
+        options = options.replace(tty=False, stdin_open=stdin is not None)
+        specification.check_environment(options)
+        lower = self._lower(image)
+        run = _Run(self._context, self._base_directory(), image, options)
+        with run:
+            root = run.assemble(lower)
+            try:
+                identity = self._identity(image, options, root)
+                config = run.config(identity, self._network_files(options), root)
+                run.start(config, root, stdin)
+            finally:
+                os.close(root)
+            return run.finish(deadline, timeout_s, output_limit_bytes)
+
+    def _lower(self, image: Image) -> tuple[str, ...]:
+        """The directories of an image's layers, kept for as long as this process lives."""
+        with self._lock:
+            lower = self._lowers.get(image.chain_id)
+            if lower is None:
+                lower = self._lowers[image.chain_id] = self._view(image)
+            return lower
+
+    def _view(self, image: Image) -> tuple[str, ...]:
+        context = self._context
+        snapshotter = context.snapshotter()
+        key = f"run-{context.owner().name}-{os.urandom(4).hex()}"
+        lease = leases.Lease(key, context.namespace, owner=context.owner().name)
+        with context.metadata.write() as tx:
+            leases.create(tx, lease)
+            leases.add(tx, context.namespace, key, leases.Resource(f"snapshots/{snapshotter.name}", key))
+            mounts = snapshotter.view(tx, key, image.chain_id or None)
+        self._leases.append((key, snapshotter.name))
+        return _directories(mounts)
+
+    def _identity(self, image: Image, options: Options, root: int) -> Identity:
+        user = options.user or image.config.user
+        key = (image.chain_id, user, options.groups)
+        found = self._identities.get(key)
+        if found is None:
+            found = self._identities[key] = passwd.lookup(root, user, options.groups)
+        return found
+
+    def _base_directory(self) -> str:
+        """This process's directory of runs. The file comes first: it leads to the rest."""
+        with self._lock:
+            if not self._base:
+                base = f"{self._context.root}/ephemeral/{self._context.owner().name}"
+                os.makedirs(f"{base}/{self._context.namespace}", 0o700, exist_ok=True)
+                with open(f"{base}/state", "w", encoding="utf-8") as file:
+                    file.write(self._context.state)
+                os.makedirs(self._context.runtime_root, 0o711, exist_ok=True)
+                self._base = base
+            return self._base
+
+    def _network_files(self, options: Options) -> dict[str, str]:
+        """The /etc files for these settings, written once: every run mounts them read-only."""
+        key = (options.network, options.hosts, options.dns, options.dns_search, options.dns_options)
+        with self._lock:
+            found = self._files.get(key)
+            if found is None:
+                directory = f"{self._base}/files-{len(self._files)}"
+                os.makedirs(directory, 0o755, exist_ok=True)
+                texts = etcfiles.contents(options, "")
+                del texts["hostname"]
+                found = self._files[key] = etcfiles.write(directory, texts)
+            return found
+
+    def close(self) -> None:
+        """Give up the views and the directory. No run may be under way."""
+        context = self._context
+        with self._lock:
+            if self._leases:
+                with context.metadata.write() as tx:
+                    for key, snapshotter in self._leases:
+                        leases.delete(tx, context.namespace, key)
+                        context.snapshotter(snapshotter).remove(tx, key)
+                self._leases.clear()
+                self._lowers.clear()
+            if self._base:
+                context.discard(self._base)
+                self._base = ""
+                self._files.clear()
+
+
+def _directories(mounts: tuple[Mount, ...]) -> tuple[str, ...]:
+    """The directories that a read-only view shows, the nearest first."""
+    mount = mounts[-1]
+    if mount.type == "overlay":
+        words = [word for word in mount.options if word.startswith("lowerdir=")]
+        return tuple(words[0].removeprefix("lowerdir=").split(":"))
+    return (mount.source,)
+
+
+class _Run:
+    """One container, from its directories to its end. Nothing of it is left after the `with` block."""
+
+    def __init__(self, context: Context, base: str, image: Image, options: Options) -> None:
+        self._context = context
+        self._image = image
+        self._options = options
+        self._id = new_id()
+        self._directory = f"{base}/{context.namespace}/{self._id}"
+        self._container: RuntimeContainer | None = None
+        self._process: Process | None = None
+        self._streams: Streams | None = None
+
+    def __enter__(self) -> _Run:
+        os.mkdir(self._directory, 0o700)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._delete()
+            if self._process is not None:
+                self._process.wait()
+        finally:
+            if self._streams is not None:
+                self._streams.close()
+            if self._process is not None:
+                self._process.close()
+            trash.empty(self._directory)
+            os.rmdir(self._directory)
+
+    def assemble(self, lower: tuple[str, ...]) -> int:
+        """The root file system: the image's layers, with a directory of this run's own on top."""
+        upper, work = f"{self._directory}/upper", f"{self._directory}/work"
+        os.mkdir(upper, 0o755)
+        os.mkdir(work, 0o700)
+        facts = os.stat(lower[0])
+        os.chown(upper, facts.st_uid, facts.st_gid)
+        os.chmod(upper, facts.st_mode & 0o7777)
+        # volatile: what will be deleted need not be written to disk when it is unmounted.
+        words = (f"upperdir={upper}", f"workdir={work}", "lowerdir=" + ":".join(lower), *overlay_words())
+        return rootfs.assemble((Mount("overlay", "overlay", words),))
+
+    def config(self, identity: Identity, files: dict[str, str], root: int) -> Config:
+        """config.json of this run."""
+        options = self._options
+        name = specification.hostname(options, self._id)
+        own = etcfiles.write(self._directory, {"hostname": name + "\n"})
+        facts = Facts(
+            container_id=self._id,
+            identity=identity,
+            files={**files, **own},
+            places=tuple(self._places(root)),
+            swap=swap_is_counted(),
+        )
+        if "container:" in f"{options.network}{options.pid}{options.ipc}{options.uts}{options.cgroupns}":
+            from cloche.engine.kept import Kept
+
+            facts = facts.replace(pids=joined_pids(self._context, Kept(options, self._image.config)))
+        if options.ipc == "host":
+            facts = facts.replace(shm_source="/dev/shm")
+        return specification.build(self._image.config, options, facts)
+
+    def _places(self, root: int) -> list[Place]:
+        found = []
+        for number, option in enumerate(volumes.wanted(self._image.config, self._options.mounts)):
+            if option.kind != "volume":
+                found.append(Place(option, bind_source(option) if option.kind == "bind" else ""))
+                continue
+            path = self._context.volume(option.source) if option.source else ""
+            path = path or f"{self._directory}/volume-{number}"
+            fresh = not os.path.exists(path)
+            os.makedirs(path, 0o755, exist_ok=True)
+            if fresh and option.copy_up:
+                from cloche.engine.treecopy import copy_contents
+
+                copy_contents(root, option.target, path)
+            found.append(Place(option, path))
+        return found
+
+    def start(self, config: Config, root: int, stdin: bytes | None) -> None:
+        """Create the container and give it its input."""
+        ends = Ends(pipes=True, stdin=stdin is not None)
+        try:
+            self._container, self._process = create(
+                self._context.runtime_root,
+                self._id,
+                config,
+                bundle=self._directory,
+                rootfs=root,
+                stdio=ends.theirs,
+                gate=False,
+            )
+        except BaseException:
+            ends.close_ours()
+            raise
+        finally:
+            ends.close_theirs()
+        self._streams = Streams(ends.outputs, ends.stdin)
+        if stdin is not None:
+            self._streams.feed(stdin)
+            self._streams.feed_end()
+
+    def finish(self, deadline: float | None, timeout_s: float | None, limit_bytes: int) -> Result:
+        """Collect output until the command has ended, or must."""
+        streams, process = self._streams, self._process
+        if streams is None or process is None:
+            raise RuntimeError("start() comes first")
+        capture = Capture(limit_bytes)
+        streams.clients.append(capture)
+        in_time = streams.run({process.fileno(): _yes}, deadline=deadline)
+        if not in_time or capture.exceeded:
+            process.kill(9)
+        code = process.wait()
+        self._delete()
+        streams.run({}, deadline=time.monotonic() + _DRAIN_S, until_silent=True)
+        if capture.exceeded:
+            raise OutputLimit(f"killed after {limit_bytes} bytes of output", capture.result(code))
+        if not in_time:
+            raise RunTimeout(f"killed after {timeout_s:g} s", capture.result(code))
+        return capture.result(code)
+
+    def _delete(self) -> None:
+        """Remove the container with all processes and cgroups; once is enough."""
+        container, self._container = self._container, None
+        if container is not None:
+            container.delete(force=True)
+
+
+def _yes() -> bool:
+    return True
+
+
+_overlay_words: list[str] = []
+
+
+def overlay_words() -> tuple[str, ...]:
+    """Options of overlays that are never used again."""
+    if not _overlay_words:
+        # An index would refuse a lower layer that another overlay has as its upper one.
+        if os.path.exists("/sys/module/overlay/parameters/index"):
+            _overlay_words.append("index=off")
+        _overlay_words.append("volatile")
+    return tuple(_overlay_words)
+
+
+def clear_after(context: Context, owner: str) -> None:
+    """End and remove what a dead process had running."""
+    base = f"{context.root}/ephemeral/{owner}"
+    try:
+        with open(f"{base}/state", encoding="utf-8") as file:
+            state = file.read()
+    except FileNotFoundError:
+        context.discard(base)
+        return
+    for namespace in os.listdir(base):
+        directory = f"{base}/{namespace}"
+        if namespace.startswith("files-") or not os.path.isdir(directory):
+            continue
+        for container_id in os.listdir(directory):
+            try:
+                RuntimeContainer.load(f"{state}/{namespace}", container_id).delete(force=True)
+            except NotFound:
+                continue
+            except (ClocheError, OSError):
+                return
+    context.discard(base)

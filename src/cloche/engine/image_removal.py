@@ -1,0 +1,78 @@
+"""Removing images: names first, then what nothing refers to any more."""
+
+from __future__ import annotations
+
+from cloche.engine.kept import Kept
+from cloche.engine.names import is_hexadecimal
+from cloche.errors import FailedPrecondition
+from cloche.store import containers
+from cloche.store import images as store
+from cloche.store.collect import Store, collect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.engine.context import Context
+    from cloche.engine.images import Images
+    from cloche.store.metadata import Transaction
+
+
+def remove(context: Context, images: Images, reference: str, *, force: bool) -> list[str]:
+    """See `Images.remove`."""
+    from cloche.engine.images import familiar
+
+    with context.metadata.write() as tx:
+        row = images._find(tx, reference)
+        digest = row.target.digest
+        named = [each for each in store.list(tx, context.namespace) if each.target.digest == digest]
+        by_id = is_hexadecimal(reference.removeprefix("sha256:")) and not _is_name(tx, context, reference)
+        going = named if by_id else [row]
+        if len(going) > 1 and not force:
+            raise FailedPrecondition(
+                f"cannot remove image {reference}: it has {len(going)} names: remove them, or use force"
+            )
+        if len(going) == len(named):
+            _refuse_used(tx, context, digest, reference, force=force)
+        for each in going:
+            store.delete(tx, context.namespace, each.name)
+    lines = [f"Untagged: {familiar(each.name)}" for each in going]
+    if len(going) == len(named):
+        lines += _collected(context, digest)
+    return lines
+
+
+def _is_name(tx: Transaction, context: Context, reference: str) -> bool:
+    from cloche.errors import InvalidArgument
+    from cloche.spec import reference as references
+
+    try:
+        return store.get(tx, context.namespace, str(references.parse(reference))) is not None
+    except InvalidArgument:
+        return False
+
+
+def _refuse_used(tx: Transaction, context: Context, digest: str, reference: str, *, force: bool) -> None:
+    """Docker lets force take the names of an image that only stopped containers use."""
+    from cloche.engine import status
+
+    for row in containers.list(tx, context.namespace):
+        if Kept.from_bytes(row.options).image_digest != digest:
+            continue
+        running = status.of(context, row.id).running
+        if running or not force:
+            what = "is being used by running container" if running else "is being used by stopped container"
+            raise FailedPrecondition(f"cannot remove image {reference}: it {what} {row.id[:12]}")
+
+
+def _collected(context: Context, digest: str) -> list[str]:
+    collected = collect(_store(context), released=(digest,))
+    return [f"Deleted: {each}" for each in collected.content]
+
+
+def prune(context: Context) -> list[str]:
+    """See `Images.prune`."""
+    collected = collect(_store(context))
+    return [f"Deleted: {each}" for each in collected.content]
+
+
+def _store(context: Context) -> Store:
+    return Store(context.root, context.metadata, context.content)

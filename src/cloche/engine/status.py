@@ -1,0 +1,119 @@
+"""What state a container is in: derived from facts, never stored.
+
+its parent's lock is held ──▶ the runtime says running, paused (or not yet / no more)
+it is free, and
+  there is no start        ──▶ created
+  the last start has an end ─▶ exited, with that code
+  the last start has none   ─▶ exited 255: the parent was cut off before it could say how
+"""
+
+from __future__ import annotations
+
+import time
+
+from cloche.errors import ClocheError
+from cloche.runtime.container import Container as RuntimeContainer
+from cloche.shim import ownership, records, timestamps
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.engine.context import Context
+
+UNKNOWN_CODE = 255
+
+
+class Status(Record):
+    """state: created, running, paused or exited. Times in RFC 3339, empty where there is none.
+
+    exit_code: of the last run; 0 before any. error: why the last start failed.
+    """
+
+    state: str
+    pid: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    started_at: str = ""
+    finished_at: str = ""
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has processes, be they frozen."""
+        return self.state in ("running", "paused")
+
+    def text(self, now_ns: int | None = None) -> str:
+        """As `ps` says it: `Up 3 minutes`, `Exited (0) 2 hours ago`, `Created`."""
+        now = time.time_ns() if now_ns is None else now_ns
+        if self.state == "created":
+            return "Created"
+        if self.running:
+            paused = " (Paused)" if self.state == "paused" else ""
+            return f"Up {_ago(now, self.started_at)}{paused}"
+        if not self.finished_at:
+            return f"Exited ({self.exit_code})"
+        return f"Exited ({self.exit_code}) {_ago(now, self.finished_at)} ago"
+
+
+def of(context: Context, container_id: str) -> Status:
+    """The state of a container that the store knows."""
+    started, ended = records.read(context.directory(container_id))
+    started_at = started.started_at if started else ""
+    if ownership.held(context.run_directory(container_id)):
+        living = _runtime_status(context, container_id, started_at)
+        if living is not None:
+            return living
+        # Between the process's end and the record of it, or before the process: ask again after.
+        started, ended = records.read(context.directory(container_id))
+    if started is None:
+        return Status("created")
+    if ended is None:
+        return Status("exited", exit_code=UNKNOWN_CODE, started_at=started.started_at)
+    return Status(
+        "created" if ended.error else "exited",
+        exit_code=ended.exit_code,
+        oom_killed=ended.oom_killed,
+        started_at=started.started_at,
+        finished_at=ended.finished_at,
+        error=ended.error,
+    )
+
+
+def _runtime_status(context: Context, container_id: str, started_at: str) -> Status | None:
+    try:
+        container = RuntimeContainer.load(context.runtime_root, container_id)
+        state = container.status()
+    except (ClocheError, OSError):
+        return None
+    if state not in ("running", "paused"):
+        # Its process has ended and the parent is about to record how: still running to others.
+        state = "running" if state == "stopped" and container.pid else ""
+    if not state:
+        return None
+    return Status(state, pid=container.pid, started_at=started_at or container.created)
+
+
+_UNITS = ((365 * 86400, "years"), (30 * 86400, "months"), (7 * 86400, "weeks"), (86400, "days"))
+
+
+def _ago(now_ns: int, moment: str) -> str:
+    """A duration in Docker's words; empty text counts as now."""
+    try:
+        seconds = max(0, now_ns - timestamps.parse(moment)) // 1_000_000_000
+    except ValueError:
+        seconds = 0
+    for limit, words in (
+        (1, "Less than a second"),
+        (2, "1 second"),
+        (60, f"{seconds} seconds"),
+        (120, "About a minute"),
+        (3600, f"{seconds // 60} minutes"),
+        (7200, "About an hour"),
+        (48 * 3600, f"{seconds // 3600} hours"),
+    ):
+        if seconds < limit:
+            return words
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86400} days"

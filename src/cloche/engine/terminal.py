@@ -1,0 +1,97 @@
+"""This process's terminal while a container's console is joined to it."""
+
+from __future__ import annotations
+
+import os
+import termios
+
+from cloche.shim.clients import LocalClient
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Protocol
+
+    class Attached(Protocol):
+        """What a process in a container is steered through while it is attached."""
+
+        def kill(self, signal: int) -> None:
+            """Send a signal; one that has ended does not mind."""
+
+        def resize(self, rows: int, columns: int) -> None:
+            """Set the size of its console, where it has one."""
+
+
+class LocalTerminal(LocalClient):
+    """This process's standard streams as a client; with `tty`, its terminal is raw meanwhile.
+
+    The container's console gets the terminal's size at the start and whenever it changes (in the
+    main thread, where SIGWINCH can be had).
+    """
+
+    def __init__(self, stdio: tuple[int, int, int], attached: Attached, *, tty: bool) -> None:
+        super().__init__(*stdio)
+        self._attached = attached
+        self._terminal = stdio[0] if tty and stdio[0] >= 0 and os.isatty(stdio[0]) else -1
+        self._sized = next((fd for fd in (stdio[1], stdio[0]) if tty and fd >= 0 and os.isatty(fd)), -1)
+        self._before: list[Any] = []
+        self._handler: Any = None
+
+    def __enter__(self) -> LocalTerminal:
+        if self._terminal >= 0:
+            self._before = termios.tcgetattr(self._terminal)
+            termios.tcsetattr(self._terminal, termios.TCSADRAIN, raw(self._before))
+        if self._sized >= 0:
+            self._watch()
+            self._resize()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before:
+            termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)
+        if self._handler is not None:
+            import signal
+
+            signal.signal(signal.SIGWINCH, self._handler)
+
+    def _watch(self) -> None:
+        import signal
+
+        try:
+            self._handler = signal.signal(signal.SIGWINCH, self._changed)
+        except ValueError:
+            # Another thread than the main one: the size stays as it is now.
+            self._handler = None
+
+    def _changed(self, number: int, frame: object) -> None:
+        self._resize()
+
+    def _resize(self) -> None:
+        try:
+            size = os.get_terminal_size(self._sized)
+            self._attached.resize(size.lines, size.columns)
+        except OSError:
+            pass
+
+
+def raw(attributes: list[Any]) -> list[Any]:
+    """Terminal attributes under which every byte passes as it is (cfmakeraw(3))."""
+    changed = list(attributes)
+    changed[0] &= ~(
+        termios.IGNBRK
+        | termios.BRKINT
+        | termios.PARMRK
+        | termios.ISTRIP
+        | termios.INLCR
+        | termios.IGNCR
+        | termios.ICRNL
+        | termios.IXON
+    )
+    changed[1] &= ~termios.OPOST
+    changed[2] = (changed[2] & ~(termios.CSIZE | termios.PARENB)) | termios.CS8
+    changed[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    changed[6] = list(attributes[6])
+    changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
+    return changed
