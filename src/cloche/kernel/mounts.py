@@ -53,9 +53,11 @@ def assemble(mounts: Sequence[Mount]) -> int:
         raise InvalidArgument("there is nothing to mount: the snapshotter returned no mounts")
     top = -1
     for mount in mounts:
-        made = _make(mount)
-        if top >= 0:
-            os.close(top)
+        try:
+            made = _make(mount)
+        finally:
+            if top >= 0:
+                os.close(top)
         top = made
     return top
 

@@ -141,7 +141,7 @@ def _find_user(root: int, word: str, spec: str) -> User:
             return user
     if number is not None:
         return User("", number, 0, "/", "")
-    if word.isdecimal() or word.startswith("-"):
+    if word.lstrip("-").isdigit() and word.isascii():
         raise InvalidArgument(f"user {spec!r}: numbers are from 0 to {LAST_ID}")
     raise NotFound(f"user {spec!r}: the container's /etc/passwd has no user {word!r}")
 
@@ -153,7 +153,7 @@ def _find_group(groups: list[Group], word: str, spec: str) -> int:
             return group.gid
     if number is not None:
         return number
-    if word.isdecimal() or word.startswith("-"):
+    if word.lstrip("-").isdigit() and word.isascii():
         raise InvalidArgument(f"user {spec!r}: numbers are from 0 to {LAST_ID}")
     raise NotFound(f"user {spec!r}: the container's /etc/group has no group {word!r}")
 
