@@ -18,6 +18,8 @@ def make_rootfs(directory: Path) -> Path:
     """A small root filesystem: busybox under all its names, passwd and group."""
     for name in DIRECTORIES:
         (directory / name).mkdir(parents=True, exist_ok=True)
+    # A temporary directory is its owner's alone; a root must be enterable by every user.
+    directory.chmod(0o755)
     (directory / "tmp").chmod(0o1777)
     busybox = directory / "bin" / "busybox"
     shutil.copy(peer("busybox"), busybox)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal as signals
 
 from cloche.errors import FailedPrecondition, NotFound, Unavailable
 from cloche.kernel import pidfd
@@ -27,10 +26,13 @@ from cloche.runtime.state import FILTERS, Folder, Lock, State, is_locked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as signals
     from typing import Any
 
     from cloche.spec.config import Config
     from cloche.spec.config import Process as ProcessConfig
+else:
+    import _signal as signals  # `signal` imports enum
 
 __all__ = ["Container", "ExecFailed", "Process", "containers"]
 
@@ -305,7 +307,9 @@ class Container:
             poll = select.poll()
             poll.register(process, select.POLLIN)
             if not poll.poll(_KILL_TIMEOUT_S * 1000):
-                raise Unavailable(f"process {self.pid} of container {self.id!r} does not end: try again later")
+                raise Unavailable(
+                    f"process {self.pid} of container {self.id!r} does not end: try again later"
+                )
         except ProcessLookupError:
             pass
         finally:

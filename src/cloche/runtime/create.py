@@ -84,7 +84,9 @@ def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
 def cgroup_facts(cgroup: Cgroup) -> CgroupFacts:
     """Where a process enters, and what the hierarchies are called."""
     hierarchies = tuple(
-        Hierarchy(os.path.basename(h.mountpoint), _mount_options(h.controllers), cgroup.paths[h.controllers[0]])
+        Hierarchy(
+            os.path.basename(h.mountpoint), _mount_options(h.controllers), cgroup.paths[h.controllers[0]]
+        )
         for h in layout().legacy
         if h.controllers[0] in cgroup.paths
     )

@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socketpair
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    SCM_RIGHTS,
+    SHUT_WR,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socketpair,
+)
 from _struct import Struct
 from errno import EACCES, ENOENT, EPERM
 
@@ -21,7 +29,10 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from _socket import socket
+else:
+    import _signal as signal  # `signal` imports enum
 
 FAILED, CLONED, WAITING, CONSOLE, CREATED, EXECUTING = range(1, 7)
 
@@ -124,21 +135,33 @@ def _spawn(control: int, stdio: tuple[int, int, int], preserve_fds: int) -> int:
 
 
 class _Conversation:
+    """What init's two stages say, in whatever order it arrives.
+
+    Both stages write to one socket, so the second may be heard before the first has told its pid.
+    """
+
     def __init__(self, plan: Plan, performing: Performing, ours: socket, stage_one: int) -> None:
         self.plan = plan
         self.performing = performing
         self.socket = ours
-        self.stage_one: int = stage_one
+        self.stage_one = stage_one
         self.pid = 0
         self.pidfd = -1
         self.console = -1
-        self.done = False
+        self.waiting: int | None = None
+        self.created = False
+        self.executing = False
 
     def hold(self) -> Started:
         try:
             self._send_plan()
-            while not self.done:
-                self._answer(*self._receive())
+            while not (self.created and self.pidfd >= 0):
+                report, descriptor = self._receive()
+                if report is None:
+                    self._end()
+                    break
+                self._hear(report, descriptor)
+                self._answer()
         except BaseException:
             self._abandon()
             raise
@@ -172,9 +195,7 @@ class _Conversation:
                 os.set_inheritable(descriptor, False)
         return (Report.parse(data) if data else None), descriptor
 
-    def _answer(self, report: Report | None, descriptor: int) -> None:
-        if report is None:
-            raise FailedPrecondition(self._death())
+    def _hear(self, report: Report, descriptor: int) -> None:
         if report.kind == FAILED:
             raise self._failure(report)
         if report.kind == CLONED and descriptor >= 0 and self.pidfd < 0:
@@ -182,23 +203,28 @@ class _Conversation:
             self.performing.pid = self.pid
         elif report.kind == CONSOLE and descriptor >= 0 and self.console < 0:
             self.console = descriptor
-        elif report.kind == WAITING and self.pidfd >= 0:
-            for step in self.plan.caller_steps(report.index):
-                _perform(step, self.performing, self.plan)
-            self.socket.send(b".")
+        elif report.kind == WAITING:
+            self.waiting = report.index
         elif report.kind == CREATED:
-            self.done = True
+            self.created = True
         elif report.kind == EXECUTING:
-            self._finish()
+            self.executing = True
         else:
             raise FailedPrecondition(f"cloche-init sent a record of kind {report.kind} out of turn")
 
-    def _finish(self) -> None:
-        """execve is being made: end of file means that it was."""
-        report, _ = self._receive()
-        if report is not None:
-            raise self._failure(report)
-        self.done = True
+    def _answer(self) -> None:
+        """Do what stage two waits for, as soon as it is known which process that is."""
+        if self.waiting is None or self.pidfd < 0:
+            return
+        for step in self.plan.caller_steps(self.waiting):
+            _perform(step, self.performing, self.plan)
+        self.waiting = None
+        self.socket.send(b".")
+
+    def _end(self) -> None:
+        """End of file: execve has closed the socket, or both stages are dead."""
+        if not (self.executing and self.pidfd >= 0):
+            raise FailedPrecondition(self._death())
 
     def _failure(self, report: Report) -> ClocheError:
         if report.index == _NO_STEP or report.index >= len(self.plan.steps):
@@ -210,20 +236,32 @@ class _Conversation:
             return "cloche-init ended before it had made the container's process"
         status = wait(self.pidfd)
         why = f"was killed by signal {status - 128}" if status > 128 else f"exited with status {status}"
-        self._forget()
-        return f"the container's process {why} before it could execute its program (out of memory?)"
-
-    def _forget(self) -> None:
         os.close(self.pidfd)
         self.pidfd = -1
+        return f"the container's process {why} before it could execute its program (out of memory?)"
 
     def _abandon(self) -> None:
+        """Kill and reap the container's process, of which we may not even have heard yet."""
+        if self.pidfd < 0:
+            self._hear_of_clone()
         if self.pidfd >= 0:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             wait(self.pidfd)
-            self._forget()
+            os.close(self.pidfd)
         if self.console >= 0:
             os.close(self.console)
+
+    def _hear_of_clone(self) -> None:
+        # Stage two may still wait for us; without an answer it ends.
+        self.socket.shutdown(SHUT_WR)
+        while self.pidfd < 0:
+            report, descriptor = self._receive()
+            if report is None:
+                return
+            if report.kind == CLONED and descriptor >= 0:
+                self.pidfd = descriptor
+            elif descriptor >= 0:
+                os.close(descriptor)
 
 
 def wait(pidfd: int) -> int:

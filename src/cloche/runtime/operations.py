@@ -336,9 +336,15 @@ class SetUmask(Operation):
 
 
 class ChangeDirectory(Operation):
-    """chdir(2), after which getcwd(2) must lie below the root (CVE-2024-21626)."""
+    """chdir(2), after which getcwd(2) must lie below the root (CVE-2024-21626).
+
+    Done twice, before and after the user changes: with `deferrable` a refusal is left to the
+    second, which does nothing after a success. So a directory that only root may enter will do,
+    and one that only the user may enter (root squashed on NFS) will too.
+    """
 
     path: str
+    deferrable: int
 
 
 class FindProgram(Operation):

@@ -88,9 +88,13 @@ def _mask(names: list[str] | None) -> int:
     return mask(names or ())[0]
 
 
+def directory(process: Process, *, deferrable: bool) -> Iterator[Step]:
+    """Where the program starts: tried before the user changes and after."""
+    yield Step("process.cwd", STAGE_TWO, op.ChangeDirectory(process["cwd"], int(deferrable)))
+
+
 def program(process: Process) -> Iterator[Step]:
-    """Where it starts, and which file it is, before the gate: a missing program fails the create."""
-    yield Step("process.cwd", STAGE_TWO, op.ChangeDirectory(process["cwd"]))
+    """Which file is executed, before the gate: a missing program fails the create."""
     yield Step("process.args[0]", STAGE_TWO, op.FindProgram(_candidates(process)))
 
 

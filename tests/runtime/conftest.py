@@ -1,0 +1,5 @@
+"""Fixtures of the runtime's tests."""
+
+from tests.runtime.containers import runtime
+
+__all__ = ["runtime"]
