@@ -29,7 +29,7 @@ class Runtime:
         if not bundle.linux.get("cgroupsPath"):
             bundle.linux["cgroupsPath"] = f"{self.cgroup_parent}/{name}"
         try:
-            return create(self.root, name, bundle.config, bundle=str(bundle.path), gate=gate, **options)  # type: ignore[arg-type, call-overload, misc]  # handed through
+            return create(self.root, name, bundle.config, bundle=str(bundle.path), gate=gate, **options)  # type: ignore[arg-type]  # handed through
         finally:
             del bundle.linux["cgroupsPath"]
 

@@ -55,7 +55,7 @@ def test_an_id_in_use_is_refused_and_its_owner_left_alone(runtime: Runtime, bund
     with runtime.running(bundle) as container:
         bundle.linux["cgroupsPath"] = f"{runtime.cgroup_parent}/other"
         with pytest.raises(AlreadyExists):
-            create(runtime.root, container.id, bundle.config, bundle=str(bundle.path))
+            create(runtime.root, container.id, bundle.config, bundle=str(bundle.path))  # type: ignore[arg-type]  # read from JSON
         assert container.status() == "running"
 
 

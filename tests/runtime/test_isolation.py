@@ -187,7 +187,7 @@ def test_the_executable_of_init_is_a_sealed_copy(runtime: Runtime, bundle: Bundl
     container, process = runtime.create(bundle.command("true"))
     with process:
         assert os.readlink(f"/proc/{process.pid}/exe").startswith("/memfd:cloche-init")
-        with pytest.raises(OSError, match="busy|permitted|denied"):
+        with pytest.raises(OSError, match=r"busy|permitted|denied"):
             os.close(os.open(f"/proc/{process.pid}/exe", os.O_WRONLY))
         container.delete(force=True)
         process.wait()

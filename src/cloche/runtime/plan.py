@@ -17,7 +17,8 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 CALLER = 0
 """The runtime itself: before the start, and while init waits."""
@@ -146,7 +147,7 @@ def _arguments_size(operation: Operation) -> int:
     return sum(16 if kind == "bytes" else 8 for kind in operation._field_types.values())
 
 
-_WRITERS = {
+_WRITERS: dict[str, Callable[[_Encoder, Any], bytes]] = {
     "int": _Encoder.integer,
     "Slot": _Encoder.slot,
     "str": _Encoder.text,

@@ -18,6 +18,7 @@ from cloche.spec.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from cloche.spec.config import Config
 
@@ -98,7 +99,8 @@ class Folder:
 
     def read_config(self) -> Config:
         """The configuration as it was at create. Raises NotFound."""
-        return self._load("config.json")  # type: ignore[no-any-return]  # our own document
+        config: Config = self._load("config.json")
+        return config
 
     def write(self, state: State) -> None:
         """Replace state.json whole."""
@@ -109,9 +111,9 @@ class Folder:
         """Raises NotFound when there is no such container."""
         return State(**self._load("state.json"))
 
-    def _load(self, name: str) -> dict[str, object]:
+    def _load(self, name: str) -> Any:
         try:
-            return document.load_file(f"{self.path}/{name}")  # type: ignore[no-any-return]  # JSON
+            return document.load_file(f"{self.path}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"container does not exist: {self.id!r}") from None
 

@@ -27,10 +27,10 @@ class _ScannerOptions:
     parse_float = float
     parse_int = int
     parse_constant = staticmethod(lambda name: float(name.replace("Infinity", "inf")))
-    memo: dict[str, str] = {}  # noqa: RUF012 - read by the C code as an attribute
+    memo: dict[str, str] = {}
 
 
-_scan = _json.make_scanner(_ScannerOptions())
+_scan = _json.make_scanner(_ScannerOptions())  # type: ignore[arg-type]  # any object with these attributes
 
 
 def _refuse_unknown(value: object) -> Any:

@@ -32,7 +32,7 @@ class Record:
 
     def __init_subclass__(cls) -> None:
         types = dict(cls._field_types)
-        for name, kind in cls.__dict__.get("__annotations__", {}).items():
+        for name, kind in cls.__dict__.get("__annotations__", {}).items():  # noqa: RUF063 - inspect is what must not be imported
             if not kind.startswith("ClassVar"):
                 types[name] = kind
         cls._field_types = types
