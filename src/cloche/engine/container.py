@@ -174,7 +174,7 @@ class Container:
             tail=tail,
             since_ns=since_ns,
             until_ns=until_ns,
-            follow=(lambda: not self.status().running) if follow else None,
+            run_directory=self.context.run_directory(self.id) if follow else "",
         )
 
     def attach(

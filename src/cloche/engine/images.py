@@ -14,7 +14,7 @@ from cloche.store import images as store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
     from cloche.engine.context import Context
     from cloche.image.credentials import Credentials
@@ -78,6 +78,23 @@ class Image:
     def created(self) -> str:
         """When it was made, RFC 3339; empty where it does not say."""
         return self.config.created
+
+    def inspect(self) -> dict[str, Any]:
+        """All that is known about it, in the shape of Docker's API."""
+        from cloche.engine.inspection import image
+
+        return image(self)
+
+    @property
+    def repo_names(self) -> tuple[list[str], list[str]]:
+        """(names with tags, names with digests) of everything that is this image."""
+        with self._context.metadata.read() as tx:
+            rows = store.list(tx, self._context.namespace)
+        names = [familiar(row.name) for row in rows if row.target.digest == self.digest]
+        return (
+            [name for name in names if "@" not in name],
+            sorted({f"{name.partition('@')[0].rpartition(':')[0] or name}@{self.digest}" for name in names}),
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -292,7 +309,9 @@ class Images:
         """Write images to an archive that is an OCI and a docker archive in one."""
         from cloche.engine.transfer import save
 
-        save(self._context, [self.get(each, platform=platform) for each in images], file)
+        wanted = _platform(platform) if platform else None
+        found = [self.get(each, platform=platform) for each in images]
+        save(self._context, found, file.write, wanted)
 
     def remove(self, reference: str, *, force: bool = False) -> Sequence[str]:
         """Take a name away, and the image with its last one; lines saying what went, as Docker's.

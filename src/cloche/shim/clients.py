@@ -102,6 +102,8 @@ class SocketClient:
         """Queue a frame."""
         if self._wants & frames.WANTS_OUTPUT:
             self._queue(frames.encode(frames.STDOUT if stream == "stdout" else frames.STDERR, data))
+        elif self._wants & frames.WANTS_NEWS and not self._out:
+            self._queue(frames.encode(frames.STDOUT))
 
     def exited(self, code: int) -> None:
         """Tell it the exit code, as the last frame."""

@@ -16,6 +16,7 @@ STDOUT, STDERR, EXIT = 17, 18, 19
 
 WANTS_OUTPUT = 1
 WANTS_INPUT = 2
+WANTS_NEWS = 4  # an empty STDOUT frame whenever there is output
 
 _HEADER = 5
 _LONGEST = 1 << 20

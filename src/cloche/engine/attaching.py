@@ -1,0 +1,163 @@
+"""Joining a container that another process is the parent of, through its parent's socket."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from cloche.engine import lifecycle
+from cloche.engine.terminal import LocalTerminal
+from cloche.errors import FailedPrecondition, Unavailable
+from cloche.shim import frames
+from cloche.shim.parent import connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+
+    from cloche.engine.context import Context
+    from cloche.engine.terminal import Attached
+    from cloche.runtime.container import Container as RuntimeContainer
+    from cloche.store.containers import Container
+
+_CHUNK = 1 << 16
+_STREAMS = {frames.STDOUT: "stdout", frames.STDERR: "stderr"}
+
+
+def attach(
+    context: Context,
+    row: Container,
+    *,
+    stdio: tuple[int, int, int],
+    stdin: bool,
+    detach_keys: bytes,
+    on_start: Callable[[Attached], None] | None,
+) -> int | None:
+    """See `Container.attach`."""
+    from cloche.engine.kept import Kept
+
+    options = Kept.from_bytes(row.options).options
+    connection = _connect(context, row)
+    try:
+        container = lifecycle.runtime_of(context, row)
+        steered = _Steered(connection, container)
+        takes_input = stdin and options.stdin_open
+        wants = frames.WANTS_OUTPUT | (frames.WANTS_INPUT if takes_input else 0)
+        connection.sendall(frames.encode(frames.HELLO, bytes((wants,))))
+        local = (stdio[0] if takes_input else -1, stdio[1], stdio[2])
+        with LocalTerminal(local, steered, tty=options.tty) as terminal:
+            if on_start is not None:
+                on_start(steered)
+            return _Session(connection, terminal, detach_keys if takes_input else b"").run()
+    finally:
+        connection.close()
+
+
+def wait_exit(context: Context, row: Container) -> int | None:
+    """Wait for a running container's end and its exit code; None where nobody could tell it."""
+    try:
+        connection = connect(context.run_directory(row.id))
+    except Unavailable:
+        return None
+    decoder = frames.Decoder()
+    try:
+        connection.sendall(frames.encode(frames.HELLO, b"\0"))
+        while data := connection.recv(_CHUNK):
+            for kind, payload in decoder.feed(data):
+                if kind == frames.EXIT:
+                    return int.from_bytes(payload, "big")
+    except (OSError, ValueError):
+        pass
+    finally:
+        connection.close()
+    return None
+
+
+def _connect(context: Context, row: Container) -> socket:
+    try:
+        return connect(context.run_directory(row.id))
+    except Unavailable:
+        raise FailedPrecondition(
+            f"cannot attach to container {row.name or row.id}: it is not running"
+        ) from None
+
+
+class _Steered:
+    """A container of another process's, signalled through the runtime, resized through its parent."""
+
+    def __init__(self, connection: socket, container: RuntimeContainer) -> None:
+        self._connection = connection
+        self._container = container
+
+    def kill(self, signal: int) -> None:
+        """Send a signal; one that has ended does not mind."""
+        try:
+            self._container.kill(signal)
+        except FailedPrecondition:
+            pass
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its console."""
+        self._connection.sendall(frames.resize(rows, columns))
+
+
+class _Session:
+    """Bytes between this process's streams and the socket, until one side has enough."""
+
+    def __init__(self, connection: socket, terminal: LocalTerminal, detach_keys: bytes) -> None:
+        self._connection = connection
+        self._terminal = terminal
+        self._detach_keys = detach_keys
+        self._typed = b""
+        self._decoder = frames.Decoder()
+        self._code: int | None = None
+
+    def run(self) -> int | None:
+        """The exit code; None after the detach keys. Raises Unavailable where the parent was killed."""
+        while self._code is None:
+            poll = select.poll()
+            poll.register(self._connection.fileno(), select.POLLIN)
+            if self._terminal.read_descriptor >= 0:
+                poll.register(self._terminal.read_descriptor, select.POLLIN)
+            for descriptor, _ in poll.poll():
+                if descriptor == self._connection.fileno():
+                    self._receive()
+                elif self._send():
+                    return None
+        return self._code
+
+    def _receive(self) -> None:
+        data = self._connection.recv(_CHUNK)
+        if not data:
+            raise Unavailable("the container's parent went away: its exit code is not known")
+        for kind, payload in self._decoder.feed(data):
+            if kind in _STREAMS:
+                self._terminal.deliver(_STREAMS[kind], payload)
+            elif kind == frames.EXIT:
+                self._code = int.from_bytes(payload, "big")
+
+    def _send(self) -> bool:
+        """Hand on what was typed; true when the detach keys were."""
+        try:
+            data = os.read(self._terminal.read_descriptor, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._terminal.read_descriptor = -1
+            self._connection.sendall(frames.encode(frames.EOF))
+            return False
+        data, self._typed = self._typed + data, b""
+        keys = self._detach_keys
+        at = data.find(keys) if keys else -1
+        if at < 0:
+            # The beginning of the keys is held back until it is known what follows.
+            held = next((n for n in range(len(keys) - 1, 0, -1) if data.endswith(keys[:n])), 0)
+            data, self._typed = data[: len(data) - held], data[len(data) - held :]
+        else:
+            data = data[:at]
+        if data:
+            self._connection.sendall(frames.encode(frames.STDIN, data))
+        return at >= 0
