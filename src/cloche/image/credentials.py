@@ -99,7 +99,10 @@ def _read_entry(value: Any, name: str) -> Credentials | None:
     encoded = entry.string("auth")
     if encoded:
         try:
-            username, _, password = base64.b64decode(encoded).decode().partition(":")
+            text = base64.b64decode("".join(encoded.split()), validate=True).decode()
+            username, colon, password = text.partition(":")
+            if not colon:
+                raise ValueError("no colon")
         except (binascii.Error, ValueError):
             raise InvalidArgument(f"{name}.auth: must be base64 of user:password") from None
     found = Credentials(

@@ -27,6 +27,7 @@ _ATTEMPTS = 5
 _REDIRECTS = 10
 _READ_TIMEOUT_S = 60.0
 _CONNECTIONS = 8
+_DRAINED_BYTES = 64 << 10
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -71,8 +72,10 @@ class Response:
             pass  # it was read to its end already
 
     def close(self) -> None:
-        """Give the connection back if the body was read, else drop it. May be repeated."""
-        if self._raw.closed:
+        """Give the connection back where little of the body is left, else drop it. May be repeated."""
+        left = getattr(self._raw, "length_remaining", None)
+        if left is not None and left <= _DRAINED_BYTES:
+            self._raw.drain_conn()
             self._raw.release_conn()
         else:
             self._raw.close()
@@ -158,7 +161,7 @@ class Transport:
             location = raw.headers.get("Location") if raw.status in _REDIRECT_STATUSES else None
             if location is None or redirects == 0:
                 return Response(raw, url)
-            raw.close()
+            Response(raw, url).close()
             url, sent = self._redirected(url, location, sent)
         raise Unavailable(f"{self.host.name}: more than {redirects} redirects for one request")
 
