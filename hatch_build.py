@@ -17,6 +17,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMMANDS = ("cloche", "cloche-runc")
+# Programs that run in containers: installed inside the package, and never on anybody's PATH.
+PACKAGED = ("init", "reaper")
 
 MACHINES = {"x86_64": "linux_x86_64", "aarch64": "linux_aarch64"}
 
@@ -78,13 +80,14 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchlin
             build_data["shared_scripts"][str(copy)] = command
         if (native / "init.c").exists():
             generate_operations(native, output)
-            init = compile_program(native / "init.c", output / "cloche-init")
-            build_data["force_include"][str(init)] = "cloche/native/cloche-init"
-            # Beside the sources too, for tests that import them from where they are.
-            beside = Path(self.root, "src", "cloche", "native", "cloche-init")
-            beside.parent.mkdir(exist_ok=True)
-            shutil.copy2(init, beside.with_suffix(".new"))
-            beside.with_suffix(".new").replace(beside)
+            for name in PACKAGED:
+                program = compile_program(native / f"{name}.c", output / f"cloche-{name}")
+                build_data["force_include"][str(program)] = f"cloche/native/cloche-{name}"
+                # Beside the sources too, for tests that import them from where they are.
+                beside = Path(self.root, "src", "cloche", "native", f"cloche-{name}")
+                beside.parent.mkdir(exist_ok=True)
+                shutil.copy2(program, beside.with_suffix(".new"))
+                beside.with_suffix(".new").replace(beside)
 
 
 def generate_operations(native: Path, output: Path) -> None:

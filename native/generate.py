@@ -44,7 +44,13 @@ def header() -> str:
     lines += ["", "/* The kinds of each operation's arguments, by its code. */"]
     lines.append("static const char *const argument_kinds[OPERATION_COUNT + 1] = { 0,")
     lines += [f'    "{"".join(KINDS[t][0] for t in k._field_types.values())}",' for k in Operation.table]
-    lines += ["};", "", "static int perform(const struct operation *op)", "{", "    switch (op->code) {"]
+    lines += [
+        "};",
+        "",
+        "__attribute__((unused)) static int perform(const struct operation *op)",
+        "{",
+        "    switch (op->code) {",
+    ]
     for kind in Operation.table:
         name = snake(kind.__name__)
         lines.append(f"    case {kind.code}: return do_{name}((const struct {name} *)op);")

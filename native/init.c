@@ -138,11 +138,7 @@ __attribute__((noreturn, used)) static void start(const u64 *stack)
     if (control < 3) leave(125);
     run(control);
 }
-#if defined(__x86_64__)
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall start\n");
-#else
-__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\tbl start\n");
-#endif
+ENTRY_POINT
 #else
 int main(int argc, char **argv)
 {

@@ -137,7 +137,7 @@ static inline long raw(long n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 }
 #endif
 
-static long call6(int n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
+__attribute__((unused)) static long call6(int n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
     last_call = n;
     return raw(n, a, b, c, d, e, f);
@@ -148,6 +148,14 @@ static long call6(int n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 
 /* Try once: return the error from the calling function. */
 #define TRY(expression) do { long try_ = (expression); if (try_ < 0) return (int)try_; } while (0)
+
+/* Where the kernel begins: `start(stack)` is called with argc, argv, environment on the stack. */
+#if defined(__x86_64__)
+#define ENTRY_POINT \
+    __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall start\n");
+#else
+#define ENTRY_POINT __asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x0, sp\n\tbl start\n");
+#endif
 
 #ifndef CLOCHE_HOSTED
 /* The compiler may call these for copies and clearings of its own. */
@@ -183,7 +191,7 @@ static void close_fd(i64 fd)
 }
 
 /* Close on the way out of a scope: `OWNED int fd = ...;` */
-static void close_owned(int *fd) { close_fd(*fd); }
+__attribute__((unused)) static void close_owned(int *fd) { close_fd(*fd); }
 #define OWNED __attribute__((cleanup(close_owned)))
 
 #endif
