@@ -84,17 +84,25 @@ def _joined(first: str, second: str) -> str:
 def _take_back(exceptions: dict[Device, str], device: Device, access: str, place: str) -> None:
     """Return accesses of a device to the default."""
     for other in list(exceptions):
-        if other != device and _covers(other, device) and set(exceptions[other]) & set(access):
-            raise InvalidArgument(f"{place}: a wider rule before it decides about {_named(device)} already")
-        if _covers(device, other):
-            left = "".join(letter for letter in exceptions[other] if letter not in access)
-            exceptions.pop(other)
-            if left:
-                exceptions[other] = left
+        if not _overlaps(device, other) or not set(exceptions[other]) & set(access):
+            continue
+        if not _covers(device, other):
+            raise InvalidArgument(
+                f"{place}: {_named(device)} is a part of {_named(other)}, which an earlier rule gave: "
+                "the kernel cannot make exceptions of exceptions"
+            )
+        left = "".join(letter for letter in exceptions.pop(other) if letter not in access)
+        if left:
+            exceptions[other] = left
 
 
 def _covers(wide: Device, narrow: Device) -> bool:
     return wide[0] == narrow[0] and all(a in (EVERY, b) for a, b in zip(wide[1:], narrow[1:], strict=True))
+
+
+def _overlaps(first: Device, second: Device) -> bool:
+    pairs = zip(first[1:], second[1:], strict=True)
+    return first[0] == second[0] and all(a == b or EVERY in (a, b) for a, b in pairs)
 
 
 def _named(device: Device) -> str:
