@@ -94,12 +94,14 @@ class Container:
         """Its state now."""
         return status.of(self.context, self.id)
 
-    def start(self) -> int:
+    def start(self, *, hold: bool = False) -> int:
         """Start it with a parent of its own (a shim) and return its pid once its program runs.
+
+        hold: its output waits (10 s at most) for the first who attaches, so that nothing is missed.
 
         Raises FailedPrecondition where it runs already, ExecFailed where the program cannot be run.
         """
-        return lifecycle.start(self.context, self.row)
+        return lifecycle.start(self.context, self.row, hold=hold)
 
     def run(
         self,

@@ -23,7 +23,7 @@ from cloche.engine.mounts import Place, bind_source
 from cloche.engine.names import new_id
 from cloche.engine.run import Capture, OutputLimit, Result, RunTimeout
 from cloche.engine.specification import Facts
-from cloche.engine.starting import joined_pids, swap_is_counted
+from cloche.engine.starting import REAPER, SharedMemory, joined_pids, swap_is_counted
 from cloche.errors import ClocheError, NotFound
 from cloche.kernel import passwd
 from cloche.runtime.container import Container as RuntimeContainer
@@ -174,6 +174,7 @@ class _Run:
         self._options = options
         self._id = new_id()
         self._directory = f"{base}/{context.namespace}/{self._id}"
+        self._shared = SharedMemory()
         self._container: RuntimeContainer | None = None
         self._process: Process | None = None
         self._streams: Streams | None = None
@@ -183,6 +184,7 @@ class _Run:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._shared.close()
         try:
             self._delete()
             if self._process is not None:
@@ -218,13 +220,14 @@ class _Run:
             files={**files, **own},
             places=tuple(self._places(root)),
             swap=swap_is_counted(),
+            reaper=REAPER if options.init else "",
         )
         if "container:" in f"{options.network}{options.pid}{options.ipc}{options.uts}{options.cgroupns}":
             from cloche.engine.kept import Kept
 
             facts = facts.replace(pids=joined_pids(self._context, Kept(options, self._image.config)))
-        if options.ipc == "host":
-            facts = facts.replace(shm_source="/dev/shm")
+        self._shared.open(options, facts.pids)
+        facts = facts.replace(shm_source=self._shared.source)
         return specification.build(self._image.config, options, facts)
 
     def _places(self, root: int) -> list[Place]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _KILL = 9
 
 
-def start(context: Context, row: Container) -> int:
+def start(context: Context, row: Container, *, hold: bool = False) -> int:
     """See `Container.start`."""
     with Start(context, row) as starting:
         on_exit: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ def start(context: Context, row: Container) -> int:
             from cloche.engine.removal import command_line
 
             on_exit = command_line(context, row.id)
-        return starting.in_shim(starting.request(on_exit=on_exit))
+        return starting.in_shim(starting.request(on_exit=on_exit).replace(hold=hold))
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
         with LocalTerminal((stdin, stdio[1], stdio[2]), parent, tty=options.tty) as terminal:
             if on_start is not None:
                 on_start(parent)
-            return parent.serve(terminal)
+            return parent.serve(terminal, released=starting.release)
 
 
 def stop(context: Context, row: Container, *, timeout_s: float | None, signal: str | int | None) -> None:

@@ -34,6 +34,8 @@ _WRITABLE_WHEN_PRIVILEGED = ("/sys", "/sys/fs/cgroup")
 _TMPFS_OPTIONS = ("noexec", "nosuid", "nodev", "rprivate")
 _OPPOSITES = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
 
+REAPER = "/sbin/docker-init"
+"""Where process 1 of a container with `--init` is found inside; Docker's place for it."""
 FILES = {"resolv.conf": "/etc/resolv.conf", "hostname": "/etc/hostname", "hosts": "/etc/hosts"}
 
 
@@ -48,12 +50,18 @@ class Place:
 
 
 def build(
-    options: Options, places: Sequence[Place], files: Mapping[str, str], *, shm_source: str = ""
+    options: Options,
+    places: Sequence[Place],
+    files: Mapping[str, str],
+    *,
+    shm_source: str = "",
+    reaper: str = "",
 ) -> list[Mount]:
     """All mounts in the order in which they are made: parents before what lies in them.
 
     files: host path of each of `FILES` that the container gets. shm_source: the /dev/shm of the
-    host or another container, where the IPC namespace is shared.
+    host or another container, where the IPC namespace is shared. reaper: the host's program for
+    `REAPER`.
     """
     taken = {place.option.target for place in places}
     mounts = [mount for mount in _defaults(options, shm_source) if not _replaced(mount["destination"], taken)]
@@ -62,6 +70,9 @@ def build(
         for name, target in FILES.items()
         if name in files and target not in taken
     ]
+    if options.init and reaper:
+        words = ["bind", "ro", "nosuid", "nodev", "rprivate"]
+        mounts.append({"destination": REAPER, "type": "bind", "source": reaper, "options": words})
     # Sorting by depth keeps the user's order among equals and puts parents before children.
     mounts += [_user_mount(place) for place in sorted(places, key=lambda p: p.option.target.count("/"))]
     return mounts

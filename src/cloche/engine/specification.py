@@ -51,7 +51,7 @@ class Facts(Record):
 
     files: host paths of its /etc files (`mounts.FILES`). places: user mounts with settled sources.
     pids: a process of each container whose namespace is joined, by option. swap: the kernel
-    accounts swap.
+    accounts swap. reaper: host path of the program that `--init` makes process 1.
     """
 
     container_id: str
@@ -62,6 +62,7 @@ class Facts(Record):
     shm_source: str = ""
     swap: bool = True
     bundle_root: str = "rootfs"
+    reaper: str = ""
 
 
 def build(image: ImageConfig, options: Options, facts: Facts) -> Config:
@@ -72,7 +73,9 @@ def build(image: ImageConfig, options: Options, facts: Facts) -> Config:
         "ociVersion": _OCI_VERSION,
         "process": _process(image, options, facts, settings, held),
         "root": {"path": facts.bundle_root, "readonly": options.read_only},
-        "mounts": mounts.build(options, facts.places, facts.files, shm_source=facts.shm_source),
+        "mounts": mounts.build(
+            options, facts.places, facts.files, shm_source=facts.shm_source, reaper=facts.reaper
+        ),
         "linux": _linux(options, facts, settings, held),
     }
     if namespaces.mode(options, "uts") == "private":
@@ -158,7 +161,7 @@ def _process(
     process: Process = {
         "terminal": options.tty,
         "user": process_user(who),
-        "args": command(image, options),
+        "args": [*((mounts.REAPER, "--") if options.init else ()), *command(image, options)],
         "env": environment(image, options, facts),
         "cwd": working_directory(image, options),
         "capabilities": process_capabilities(held, who.uid),

@@ -9,6 +9,7 @@ from cloche.engine.kept import Kept
 from cloche.engine.specification import Facts
 from cloche.errors import ClocheError, FailedPrecondition, NotFound
 from cloche.kernel import passwd
+from cloche.kernel.paths import open_in_root
 from cloche.runtime.container import Container as RuntimeContainer
 from cloche.shim.ownership import Ownership
 from cloche.shim.parent import Parent, Request
@@ -16,11 +17,16 @@ from cloche.store import containers as store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from cloche.engine.context import Context
+    from cloche.engine.options import Options
     from cloche.spec.config import Config
     from cloche.store.containers import Container
+
+REAPER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "cloche-reaper")
+"""Where the wheel installs the program for `--init`."""
 
 
 class Start:
@@ -33,6 +39,7 @@ class Start:
         self.context = context
         self.row = row
         self.kept = Kept.from_bytes(row.options)
+        self._shared = SharedMemory()
 
     def __enter__(self) -> Start:
         """Raises FailedPrecondition where it runs already, or its files cannot be mounted."""
@@ -48,8 +55,13 @@ class Start:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._shared.close()
         if self._root >= 0:
             os.close(self._root)
+        self._ownership.release()
+
+    def release(self) -> None:
+        """Give up the lock before the block ends."""
         self._ownership.release()
 
     def _clear(self) -> None:
@@ -88,10 +100,10 @@ class Start:
             places=tuple(volumes.places(self.context, kept)),
             pids=joined_pids(self.context, kept),
             swap=swap_is_counted(),
+            reaper=REAPER if options.init else "",
         )
-        if namespaces.mode(options, "ipc") == "host":
-            facts = facts.replace(shm_source="/dev/shm")
-        return specification.build(kept.image_config, options, facts)
+        self._shared.open(options, facts.pids)
+        return specification.build(kept.image_config, options, facts.replace(shm_source=self._shared.source))
 
     def in_shim(self, request: Request) -> int:
         """Have a process of its own be the parent; returns the container's pid once it runs."""
@@ -126,6 +138,39 @@ def joined_pids(context: Context, kept: Kept) -> dict[str, int]:
             )
         found[option] = container.pid
     return found
+
+
+class SharedMemory:
+    """The /dev/shm that comes with a shared IPC namespace, as a path that a start may open.
+
+    Another container's is found inside its root by the kernel and held open: the path leads to that
+    very descriptor, since by name the container could point it at anything of the host's.
+    """
+
+    def __init__(self) -> None:
+        self.source = ""
+        self._descriptor = -1
+
+    def open(self, options: Options, pids: Mapping[str, int]) -> None:
+        """Raises FailedPrecondition where the other container has none."""
+        if namespaces.mode(options, "ipc") == "host":
+            self.source = "/dev/shm"
+        elif "ipc" in pids:
+            try:
+                root = os.open(f"/proc/{pids['ipc']}/root", os.O_PATH | os.O_CLOEXEC)
+                try:
+                    self._descriptor = open_in_root(root, "/dev/shm", os.O_PATH | os.O_DIRECTORY)
+                finally:
+                    os.close(root)
+            except OSError as error:
+                raise FailedPrecondition(f"cannot share the container's /dev/shm: {error}") from error
+            self.source = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+
+    def close(self) -> None:
+        """Let go of it: what was mounted from it stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 _swap: list[bool] = []

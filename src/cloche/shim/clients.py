@@ -144,6 +144,8 @@ class SocketClient:
     def _obey(self, kind: int, payload: bytes, streams: Streams) -> None:
         if kind == frames.HELLO and len(payload) == 1:
             self._wants = payload[0]
+            if self._wants & frames.WANTS_OUTPUT:
+                streams.let_go()
         elif kind == frames.STDIN and self._wants & frames.WANTS_INPUT:
             streams.feed(payload)
         elif kind == frames.EOF and self._wants & frames.WANTS_INPUT:

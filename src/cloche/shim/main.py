@@ -52,13 +52,14 @@ def _run(request: Request) -> int:
         parent.start(ROOTFS)
         parent.listen()
     except Exception as error:
+        # The starter shares this lock: it is free when both have closed it.
+        os.close(LOCK)
         _tell(described(error))
         return 1
     finally:
         os.close(ROOTFS)
     _tell({"pid": parent.pid})
-    parent.serve()
-    os.close(LOCK)
+    parent.serve(released=lambda: os.close(LOCK))
     return 0
 
 

@@ -5,7 +5,7 @@ command itself. Both are this class:
 
     start   started.json · runtime create and start      (on failure: exit.json, nothing is left)
     serve   streams until the process ends
-            drain · exit.json on disk · cgroup and runtime state removed · clients told · lock free
+            drain · exit.json on disk · cgroup and runtime state removed · lock free · clients told
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SOCKET = "attach.sock"
 NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
 _ENOENT = 2
 _DRAIN_S = 5.0
+_HOLD_S = 10.0
 
 
 class Request(Record):
@@ -43,7 +44,7 @@ class Request(Record):
     directory: the container's durable one. run_directory: for its lock and socket. runtime_root:
     where the runtime keeps its state. log_path: empty for no log. input_ends: whether the end of a
     client's input is the end of the container's. durable: whether start and end are recorded.
-    on_exit: a command to become when all is done.
+    hold: the starter is about to attach, so output waits for it. on_exit: a command to become when all is done.
     """
 
     container_id: str
@@ -55,6 +56,7 @@ class Request(Record):
     stdin_open: bool = False
     input_ends: bool = False
     durable: bool = True
+    hold: bool = False
     on_exit: tuple[str, ...] = ()
 
 
@@ -132,34 +134,45 @@ class Parent:
             raise
         self._listener = listener
 
-    def serve(
-        self, local: Client | None = None, *, watched: dict[int, Callable[[], bool]] | None = None
-    ) -> int:
+    def serve(self, local: Client | None = None, *, released: Callable[[], None] | None = None) -> int:
         """Move streams until the process has ended; returns its exit code.
 
-        local: a client of this very process. watched: more descriptors, with what to call when
-        they are readable (a false result goes on).
+        local: a client of this very process. released: called when all is on record and removed,
+        before anybody is told: it gives up the lock, so that who is told may start or remove the
+        container at once.
         """
         if local is not None:
             self.streams.clients.append(local)
-        callbacks = dict(watched or {})
-        callbacks[self._process.fileno()] = _yes
+        accepting: dict[int, Callable[[], bool]] = {}
         if self._listener is not None:
-            callbacks[self._listener.fileno()] = self._accept
-        self.streams.run(callbacks)
+            accepting[self._listener.fileno()] = self._accept
+        if self.request.hold and self._listener is not None:
+            self.streams.hold()
+            self.streams.run(accepting, deadline=time.monotonic() + _HOLD_S, while_held=True)
+            self.streams.let_go()
+        self.streams.run({**accepting, self._process.fileno(): _yes})
         code = self._process.wait()
         self._finish(code)
+        if released is not None:
+            released()
+        self._tell(code)
         return code
 
     def _accept(self) -> bool:
-        if self._listener is not None:
-            try:
-                descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]  # what socket.accept is made of
-            except OSError:
-                return False
-            connection = _socket(fileno=descriptor)
-            self.streams.clients.append(SocketClient(connection, input_ends=self.request.input_ends))
+        self._accepted()
         return False
+
+    def _accepted(self) -> bool:
+        """Take one more client; false where none waits."""
+        if self._listener is None:
+            return False
+        try:
+            descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]  # socket.accept's core
+        except OSError:
+            return False
+        connection = _socket(fileno=descriptor)
+        self.streams.clients.append(SocketClient(connection, input_ends=self.request.input_ends))
+        return True
 
     def kill(self, signal: int) -> None:
         """Send a signal to the container's first process; one that has ended does not mind."""
@@ -187,14 +200,20 @@ class Parent:
         if self.request.durable:
             self._record(code, oom_killed=oom_killed)
         self._delete()
+        self._process.close()
+        if self._listener is not None:
+            _unlink(f"{self.request.run_directory}/{SOCKET}")
+
+    def _tell(self, code: int) -> None:
+        """Give everyone who is attached the exit code, also those who came at the last moment."""
+        if self._listener is not None:
+            while self._accepted():
+                pass
+            self._listener.close()
         for client in self.streams.clients:
             if isinstance(client, SocketClient):
                 client.exited(code)
         self.streams.close()
-        self._process.close()
-        if self._listener is not None:
-            self._listener.close()
-            _unlink(f"{self.request.run_directory}/{SOCKET}")
 
     def _delete(self) -> None:
         try:

@@ -74,6 +74,7 @@ class Streams:
         self._input = bytearray()
         self._input_over = False
         self._log: Log | None = None
+        self._held = False
         if console >= 0:
             self._outputs, self._stdin = {console: "stdout"}, console
         if self._stdin >= 0:
@@ -82,6 +83,14 @@ class Streams:
     def keep(self, log: Log) -> None:
         """Give all output to a log too."""
         self._log = log
+
+    def hold(self) -> None:
+        """Read nothing from the container until `let_go`: who is about to attach misses nothing."""
+        self._held = True
+
+    def let_go(self) -> None:
+        """A client is there that wants the output."""
+        self._held = False
 
     def feed(self, data: bytes) -> None:
         """Queue input for the container; it is dropped where the container takes none."""
@@ -100,13 +109,15 @@ class Streams:
         *,
         deadline: float | None = None,
         until_silent: bool = False,
+        while_held: bool = False,
     ) -> bool:
         """Move data until a callback says so; False when the deadline passed first.
 
         watched: descriptor -> what to call when it is readable; a true result ends the run.
-        deadline: in time.monotonic() seconds. until_silent: end also when all output is over.
+        deadline: in time.monotonic() seconds. until_silent: end also when all output is over;
+        while_held: as soon as nothing is held back (any more).
         """
-        while not (until_silent and not self._outputs):
+        while not ((until_silent and not self._outputs) or (while_held and not self._held)):
             ready = self._poll(watched, deadline)
             if ready is None:
                 return False
@@ -133,7 +144,7 @@ class Streams:
         poll = select.poll()
         for descriptor in watched:
             poll.register(descriptor, select.POLLIN)
-        if not any(client.blocked() for client in self.clients):
+        if not self._held and not any(client.blocked() for client in self.clients):
             for descriptor in self._outputs:
                 if descriptor != self.console:
                     poll.register(descriptor, select.POLLIN)
