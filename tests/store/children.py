@@ -18,11 +18,16 @@ content = ContentStore(root + "/content")
 """
 
 
-def start(root: object, code: str, *, fault: str = "") -> subprocess.Popen[str]:
-    """Run code that finds `root`, `metadata` and `content` ready, in a process of its own."""
+def start(
+    root: object, code: str, *, fault: str = "", wrapper: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
+    """Run code that finds `root`, `metadata` and `content` ready, in a process of its own.
+
+    wrapper: a command that runs another.
+    """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "CLOCHE_FAULT": fault}
     return subprocess.Popen(
-        [sys.executable, "-c", _PROLOGUE + textwrap.dedent(code), str(root)],
+        [*wrapper, sys.executable, "-c", _PROLOGUE + textwrap.dedent(code), str(root)],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -43,10 +43,11 @@ class _Copier:
 
     def directory(self, original: int, copy: int, path: str) -> None:
         """Copy what is in a directory, then its attributes. path: from the top, for hard links."""
+        status = os.fstat(original)  # before reading it, which is an access
         with os.scandir(original) as entries:
             for entry in entries:
                 self._entry(original, copy, entry.name, f"{path}{entry.name}")
-        _attributes_of_open(os.fstat(original), original, copy)
+        _attributes_of_open(status, original, copy)
 
     def _entry(self, original: int, copy: int, name: str, path: str) -> None:
         status = os.stat(name, dir_fd=original, follow_symlinks=False)

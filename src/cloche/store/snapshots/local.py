@@ -96,8 +96,9 @@ class LocalSnapshotter:
         have been synced (`sync`), and nobody may write to it any more.
         Raises NotFound, AlreadyExists for the name, FailedPrecondition unless it is active.
         """
-        self._require_ready(key, self._table.get(tx, key))
-        self._table.commit(tx, name, key, labels, usage)
+        snapshot = self._table.committable(tx, name, key)
+        self._require_ready(key, snapshot)
+        self._table.commit(tx, snapshot, name, labels, usage)
         faults.point("snapshot.committed")
 
     def remove(self, tx: WriteTransaction, key: str) -> None:

@@ -21,7 +21,7 @@ from cloche.store.snapshots.rows import ACTIVE, VIEW, Snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cloche.store.metadata import Metadata, WriteTransaction
+    from cloche.store.metadata import Metadata, Transaction, WriteTransaction
 
 
 class Native(LocalSnapshotter):
@@ -51,16 +51,26 @@ class Native(LocalSnapshotter):
         from cloche.store.snapshots.copy_tree import copy_tree
 
         try:
-            copy_tree(self._directory(snapshot.parents[0]), filling.path)
-            faults.point("snapshot.copied")
-            os.rename(filling.path, self._directory(snapshot.id))
-        except BaseException:
-            trash.discard(filling.path, self._trash)
+            with metadata.read() as tx:
+                wanted = self._is(tx, key, snapshot)
+            if wanted:
+                copy_tree(self._directory(snapshot.parents[0]), filling.path)
+                faults.point("snapshot.copied")
             with metadata.write() as tx:
-                self._table.remove(tx, key)
+                if self._is(tx, key, snapshot):
+                    os.rename(filling.path, self._directory(snapshot.id))
+        except BaseException:
+            with metadata.write() as tx:
+                if self._is(tx, key, snapshot):
+                    self._table.remove(tx, key)
             raise
         finally:
+            trash.discard(filling.path, self._trash)
             filling.close()
+
+    def _is(self, tx: Transaction, key: str, snapshot: Snapshot) -> bool:
+        """Whether nobody has removed the snapshot meanwhile."""
+        return self._table.exists(tx, key) and self._table.get(tx, key).id == snapshot.id
 
     def _mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         shown = snapshot.parents[0] if snapshot.kind == VIEW and snapshot.parents else snapshot.id

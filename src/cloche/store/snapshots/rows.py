@@ -87,15 +87,8 @@ class Table:
         number, kind, parent = self._need(tx, key)
         return Snapshot(number, kind, _chain(tx, parent))
 
-    def commit(
-        self,
-        tx: WriteTransaction,
-        name: str,
-        key: str,
-        labels: Mapping[str, str] | None,
-        usage: Usage | None,
-    ) -> Snapshot:
-        """Make an active snapshot a committed one of another name.
+    def committable(self, tx: Transaction, name: str, key: str) -> Snapshot:
+        """The active snapshot that is to be committed as `name`.
 
         Raises NotFound, AlreadyExists when the name is taken, FailedPrecondition unless active.
         """
@@ -107,6 +100,17 @@ class Table:
             raise FailedPrecondition(
                 f"snapshot {key!r}: is {snapshot.kind}, and only active ones can be committed"
             )
+        return snapshot
+
+    def commit(
+        self,
+        tx: WriteTransaction,
+        snapshot: Snapshot,
+        name: str,
+        labels: Mapping[str, str] | None,
+        usage: Usage | None,
+    ) -> None:
+        """Make a snapshot a committed one of another name."""
         now = clock.now()
         size, inodes = (usage.size, usage.inodes) if usage else (None, None)
         tx.change(
@@ -114,7 +118,6 @@ class Table:
             " created_at = ?, updated_at = ? WHERE id = ?",
             (name, COMMITTED, label_column.encode(labels), size, inodes, now, now, snapshot.id),
         )
-        return snapshot
 
     def remove(self, tx: WriteTransaction, key: str) -> Snapshot:
         """Forget a snapshot. Raises NotFound, FailedPrecondition while it is a parent."""
