@@ -53,7 +53,7 @@ def test_no_plan_makes_the_reader_leave_its_bytes(peer: Callable[[str], str], tm
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "default").write_bytes(encoded())
-    command = [fuzzer, f"-max_total_time={FUZZ_SECONDS}", "-max_len=32768", corpus]
+    command: list[str | Path] = [fuzzer, f"-max_total_time={FUZZ_SECONDS}", "-max_len=32768", corpus]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
