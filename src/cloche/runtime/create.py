@@ -77,8 +77,14 @@ def create(
 
 def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
     rootless = os.geteuid() != 0
-    cgroup.make(rootless=rootless)
-    cgroup.apply(config.get("linux", {}).get("resources", {}), rootless=rootless)
+    place = "linux.cgroupsPath"
+    try:
+        cgroup.make(rootless=rootless)
+        place = "linux.resources"
+        cgroup.apply(config.get("linux", {}).get("resources", {}), rootless=rootless)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise FailedPrecondition(f"config.json: {place}: {where}{error.strerror}") from None
 
 
 def cgroup_facts(cgroup: Cgroup) -> CgroupFacts:
@@ -186,7 +192,10 @@ def _different_namespaces(pid: int) -> int:
     """CLONE_NEW* of what the container has of its own; joining one's own user namespace is EINVAL."""
     kinds = 0
     for kind, name in PROC_NAMES.items():
-        theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        try:
+            theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        except FileNotFoundError:
+            continue  # this kernel has no such namespaces, or the process has just ended: joining it says so
         if theirs.st_ino != ours.st_ino:
             kinds |= KINDS[kind]
     return kinds

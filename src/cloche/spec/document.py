@@ -55,7 +55,8 @@ def loads(data: bytes | str, name: str) -> Any:
         value, end = _scan(text, start)
         if text[end:].strip(_WHITESPACE):
             raise ValueError("trailing data")
-    except (ValueError, StopIteration, RecursionError):
+    except (ValueError, StopIteration, RecursionError, SystemError):
+        # SystemError is what the scanner leaves where json.decoder, which has its own error, is not loaded.
         raise InvalidArgument(_explain(data, name)) from None
     return value
 
@@ -71,6 +72,8 @@ def _explain(data: bytes | str, name: str) -> str:
         return f"{name}: not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
     except RecursionError:
         return f"{name}: not JSON that can be read: nested too deep"
+    except ValueError as error:
+        return f"{name}: not JSON that can be read: {error}"
     return f"{name}: not JSON"
 
 

@@ -26,16 +26,32 @@ class Runtime:
         """The whole command."""
         return [self.program, "--root", str(self.root), *arguments]
 
-    def __call__(self, *arguments: str, **settings: Any) -> Result:
+    def __call__(
+        self, *arguments: str, cwd: Path | None = None, environment: dict[str, str] | None = None
+    ) -> Result:
         """Run one command to its end with its output captured; the result is not checked."""
-        settings = {"stdin": subprocess.DEVNULL, "timeout": TIMEOUT_S, "check": False} | settings
-        return subprocess.run(self.words(*arguments), capture_output=True, text=True, **settings)
+        return subprocess.run(
+            self.words(*arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+            cwd=cwd,
+            env=environment,
+        )
 
-    def start_detached(self, *arguments: str, **settings: Any) -> Result:
-        """The same for what leaves a process that keeps its output: that goes nowhere."""
-        settings = {"stdin": subprocess.DEVNULL, "timeout": TIMEOUT_S, "check": False} | settings
-        nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.run(self.words(*arguments), **nowhere, **settings)
+    def start_detached(self, *arguments: str) -> int:
+        """The same for what leaves a process that keeps its output: that goes nowhere.
+
+        Returns the exit code.
+        """
+        nowhere = subprocess.DEVNULL
+        words = self.words(*arguments)
+        result = subprocess.run(
+            words, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False, timeout=TIMEOUT_S
+        )
+        return result.returncode
 
     def state(self, container_id: str) -> dict[str, Any]:
         """The parsed output of `state`."""

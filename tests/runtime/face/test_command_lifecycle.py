@@ -23,15 +23,14 @@ def sleeper(bundle: Bundle) -> Bundle:
 
 def create(runtime: Runtime, bundle: Bundle, *flags: str) -> str:
     container_id = unique("life")
-    result = runtime.start_detached("create", "--bundle", str(bundle.path), *flags, container_id)
-    assert result.returncode == 0
+    assert runtime.start_detached("create", "--bundle", str(bundle.path), *flags, container_id) == 0
     return container_id
 
 
 def run_detached(runtime: Runtime, bundle: Bundle, *flags: str) -> str:
     container_id = unique("life")
     arguments = ("run", "--detach", "--bundle", str(bundle.path), *flags, container_id)
-    assert runtime.start_detached(*arguments).returncode == 0
+    assert runtime.start_detached(*arguments) == 0
     return container_id
 
 
@@ -64,10 +63,8 @@ def test_an_attached_run_gives_output_and_exit_code_and_removes_the_container(
     runtime: Runtime, bundle: Bundle
 ) -> None:
     bundle.command("sh", "-c", "cat; echo err >&2; exit 5")
-    result = subprocess.run(
-        runtime.words("run", "--bundle", str(bundle.path), unique("run")),
-        **{"input": "typed\n", "capture_output": True, "text": True, "timeout": TIMEOUT_S},
-    )
+    words = runtime.words("run", "--bundle", str(bundle.path), unique("run"))
+    result = subprocess.run(words, input="typed\n", capture_output=True, text=True, timeout=TIMEOUT_S)
     assert (result.returncode, result.stdout, result.stderr) == (5, "typed\n", "err\n")
     assert runtime("list", "-q").stdout == ""
 
@@ -212,3 +209,11 @@ def test_annotations_are_in_the_state(runtime: Runtime, sleeper: Bundle) -> None
     container_id = create(runtime, sleeper)
     assert runtime.state(container_id)["annotations"] == {"a": "ä", "b.c/d": "<1>"}
     assert '"b.c/d": "\\u003c1\\u003e"' in runtime("state", container_id).stdout
+
+
+def test_an_id_that_a_dead_creation_took_is_freed_by_delete(ours: Runtime, sleeper: Bundle) -> None:
+    container_id = unique("dead")
+    (ours.root / container_id).mkdir(parents=True)
+    assert ours.start_detached("create", "--bundle", str(sleeper.path), container_id) == 1
+    assert ours("delete", "--force", container_id).returncode == 0
+    assert ours.start_detached("create", "--bundle", str(sleeper.path), container_id) == 0

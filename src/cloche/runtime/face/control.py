@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.invocation import Command, Invocation
@@ -22,10 +24,12 @@ def signal_number(word: str) -> int:
         name = word.upper()
         name = name if name.startswith("SIG") else f"SIG{name}"
         base, sign, offset = name.partition("+" if "+" in name else "-")
-        number = getattr(_signal, base, -1) if base.isalnum() else -1
+        number = int(getattr(_signal, base, -1)) if base.isalnum() else -1
         if sign:
-            number = int(f"{sign}{offset}") + number if offset.isdigit() and base[:5] == "SIGRT" else -1
-    if type(number) is not int or not 0 <= number <= _LAST_SIGNAL:
+            real_time = base.startswith("SIGRT") and offset.isascii() and offset.isdigit() and len(offset) < 3
+            number = number + int(f"{sign}{offset}") if real_time else -1
+            number = number if number >= _signal.SIGRTMIN else -1
+    if not 0 <= number <= _LAST_SIGNAL:
         raise InvalidArgument(f'unknown signal "{word}"')
     return number
 
@@ -60,6 +64,7 @@ def delete(invocation: Invocation) -> int:
     try:
         container = invocation.container()
     except NotFound:
+        _remove_unfinished(invocation)
         if force:
             return 0
         raise
@@ -72,6 +77,19 @@ def delete(invocation: Invocation) -> int:
     # Nothing of the user's runs in one that was only created.
     container.delete(force=status == "created")
     return 0
+
+
+def _remove_unfinished(invocation: Invocation) -> None:
+    """Free an id that a creation has taken which died before it wrote anything down."""
+    from cloche.runtime.state import Folder, Lock
+
+    folder = Folder(invocation.root, invocation.container_id())
+    try:
+        with Lock(folder):
+            if not os.path.exists(f"{folder.path}/state.json"):
+                folder.remove()
+    except NotFound:
+        return
 
 
 def pause(invocation: Invocation) -> int:
