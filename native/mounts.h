@@ -118,7 +118,8 @@ static int do_new_mount(const struct new_mount *op)
 
 static int do_attach_mount(const struct attach_mount *op)
 {
-    int fd = (int)op->mount, mode = mode_of(fd);
+    OWNED int fd = (int)op->mount;
+    int mode = mode_of(fd);
     TRY(mode);
     OWNED int target = make_below_root(op->target, (mode & S_IFMT) == S_IFDIR, (mode & S_IFMT) == S_IFDIR ? 0755 : 0644);
     TRY(target);

@@ -92,6 +92,7 @@ static int do_clone_process(const struct clone_process *op)
 static int do_enter_cgroup(const struct enter_cgroup *op)
 {
     long written = CALL(NR_write, (u64)op->tasks, W("0"), 1);
+    close_fd(op->tasks);
     return written < 0 ? (int)written : 0;
 }
 

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cloche.runtime.facts import CgroupFacts, Facts
+    from cloche.runtime.facts import Facts
     from cloche.spec.config import Config, Process
 
 
@@ -45,6 +45,9 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         # Stage two. Cgroups before all else, so that nothing it does escapes them.
         *plan_namespaces.entered_cgroups(facts.cgroups),
         *plan_namespaces.mapped_ids(config),
+        # In a pid namespace that others share they must not read a process that is still privileged.
+        # Not before the id maps: an unprivileged caller could not write those any more.
+        Step("process", STAGE_TWO, op.ForbidDumps()),
         *plan_namespaces.unshared_namespaces(config),
         Step("process", STAGE_TWO, op.NewSession()),
         *plan_namespaces.prepared_network(config),

@@ -72,7 +72,7 @@ class SetOomScore(Operation):
 
 
 class ForbidDumps(Operation):
-    """PR_SET_DUMPABLE 0: a process that joins a container must not be readable from inside it."""
+    """PR_SET_DUMPABLE 0: until execve nobody inside may read the process's memory or descriptors."""
 
 
 class JoinNamespace(Operation):
