@@ -8,7 +8,16 @@ new ones close-on-exec.
 from __future__ import annotations
 
 import os
-from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen, dlsym, get_errno
+from _ctypes import (
+    FUNCFLAG_CDECL,
+    FUNCFLAG_USE_ERRNO,
+    CFuncPtr,
+    _SimpleCData,
+    addressof,
+    dlopen,
+    dlsym,
+    get_errno,
+)
 
 from cloche.errors import Unimplemented
 
@@ -59,6 +68,7 @@ _X86_64 = {
     "setns": 308,
     "unshare": 272,
     "prlimit64": 302,
+    "bpf": 321,
 }
 _AARCH64 = {
     "fchmodat": 53,
@@ -68,6 +78,7 @@ _AARCH64 = {
     "setns": 268,
     "unshare": 97,
     "prlimit64": 261,
+    "bpf": 280,
 }
 # Calls added since Linux 4.20 or so have one number on every architecture.
 _UNIFORM = {
@@ -100,6 +111,14 @@ class _UnsignedLong(_SimpleCData):  # type: ignore[type-arg]
 
 class _Bytes(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "z"
+
+
+class _Byte(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "B"
+
+
+class _Pointer(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "P"
 
 
 class _Function(CFuncPtr):
@@ -244,3 +263,19 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
 def syncfs(descriptor: int) -> None:
     """syncfs(2): wait until everything written to the filesystem of a descriptor is on disk."""
     call("syncfs", descriptor)
+
+
+def bpf(command: int, attributes: bytes | bytearray) -> int:
+    """bpf(2). attributes: the union's bytes, in a bytearray where the kernel is to write into it.
+
+    Pointers in it come from `address_of`.
+    """
+    return call("bpf", command, address_of(attributes), len(attributes))
+
+
+def address_of(data: bytes | bytearray) -> int:
+    """Where the bytes are in memory, for as long as the caller keeps them and their length."""
+    if isinstance(data, bytearray):
+        return addressof(_Byte.from_buffer(data))
+    holder = _Bytes(data)
+    return _Pointer.from_address(addressof(holder)).value or 0

@@ -169,14 +169,14 @@ class Cgroup:
             )
 
     def _apply_devices(self, rules: Any, *, rootless: bool) -> None:
-        directory = self.paths.get("devices")
-        if directory is None:
-            return
         wanted = devices.compile_rules((*rules, *devices.DEFAULT_RULES))
         try:
-            current = devices.parse_list(read(f"{directory}/devices.list"))
-            for file, lines in devices.transition(current, wanted):
-                write(f"{directory}/{file}", *lines)
+            if "devices" in self.paths:
+                devices.apply(self.paths["devices"], wanted)
+            elif UNIFIED in self.paths:
+                from cloche.kernel.cgroups import device_filter
+
+                device_filter.attach(self.paths[UNIFIED], wanted)
         except OSError as error:
             if not rootless or error.errno not in _REFUSED:
                 raise

@@ -8,6 +8,7 @@ written, so that an update never takes a device away for a moment.
 from __future__ import annotations
 
 from cloche.errors import InvalidArgument
+from cloche.kernel.cgroups.files import read, write
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -120,6 +121,12 @@ def parse_list(text: str) -> Rules:
         major, minor = (EVERY if number == "*" else int(number) for number in numbers.split(":"))
         exceptions[kind, major, minor] = "".join(letter for letter in "rwm" if letter in access)
     return Rules(False, tuple(sorted(exceptions.items())))
+
+
+def apply(directory: str, wanted: Rules) -> None:
+    """Bring a v1 device cgroup to the wanted state, whatever it has now."""
+    for file, lines in transition(parse_list(read(f"{directory}/devices.list")), wanted):
+        write(f"{directory}/{file}", *lines)
 
 
 def transition(current: Rules, wanted: Rules) -> Iterator[tuple[str, list[str]]]:
