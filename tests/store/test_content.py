@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,36 @@ def test_sha512_is_as_good(store: ContentStore) -> None:
         writer.write(b"hello")
         assert writer.commit() == digest
     assert store.read(digest) == b"hello"
+
+
+def waits_for(path: str) -> bool:
+    """Whether somebody waits for the lock of a file."""
+    inode = f":{os.stat(path).st_ino} "
+    with open("/proc/locks", encoding="ascii") as locks:
+        return any("->" in line and inode in line for line in locks)
+
+
+def test_an_old_blob_that_a_collector_takes_just_now_was_not_found(store: ContentStore) -> None:
+    store.put(b"hello")
+    os.utime(store.path(HELLO), (0, 0))
+    found: list[bool] = []
+    asking = threading.Thread(target=lambda: found.append(store.exists(HELLO)))
+    with store.locked(exclusive=True):
+        asking.start()
+        while not waits_for(f"{store.root}/lock"):
+            assert asking.is_alive()
+        os.rename(store.path(HELLO), f"{store.root}/taken")
+    asking.join()
+    assert found == [False]
+
+
+def test_a_blob_is_put_in_place_while_no_collector_works(store: ContentStore) -> None:
+    store.put(b"another")
+    putting = threading.Thread(target=store.put, args=(b"hello",))
+    with store.locked(exclusive=True):
+        putting.start()
+        while not waits_for(f"{store.root}/lock"):
+            assert putting.is_alive()
+        assert not os.path.exists(store.path(HELLO))
+    putting.join()
+    assert store.read(HELLO) == b"hello"
