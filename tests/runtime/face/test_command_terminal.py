@@ -102,7 +102,8 @@ def test_keys_reach_the_process_and_not_the_runtime(runtime: Runtime, default_bu
     with Person(runtime.words("run", "-b", str(default_bundle.path), unique("tty"))) as person:
         person.read_until("# ")
         person.enter(
-            "sh -c 'trap \"echo interrupted; exit 4\" INT; echo ready-$((1+1)); while :; do sleep 0.01; done'; echo $?-end\n"
+            'sh -c \'trap "echo interrupted; exit 4" INT; echo ready-$((1+1)); '
+            "while :; do sleep 0.01; done'; echo $?-end\n"
         )
         person.read_until("ready-2")
         person.enter("\x03")
