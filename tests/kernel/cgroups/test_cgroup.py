@@ -181,6 +181,19 @@ def test_a_limit_without_its_controller_is_refused_by_name(new_cgroup: NewCgroup
         legacy.apply({"unified": {"memory.max": "1"}})
 
 
+@pytest.mark.skipif(layout().mode != "hybrid", reason="only a hybrid machine keeps cgroup2 aside")
+def test_on_a_hybrid_machine_cgroup2_is_left_as_it_is(new_cgroup: NewCgroup) -> None:
+    unified = layout().unified
+    assert unified is not None
+    control = Path(unified.mountpoint, "cgroup.subtree_control")
+    before = control.read_text()
+    new_cgroup("one").apply({"pids": {"limit": 5}})
+    assert control.read_text() == before
+    with pytest.raises(FailedPrecondition, match="has no 'rdma' cgroup"):
+        new_cgroup("two").apply({"rdma": {"mlx": {"hcaHandles": 1}}})
+    assert control.read_text() == before
+
+
 def test_kernel_memory_is_ignored_with_a_warning(new_cgroup: NewCgroup) -> None:
     (warning,) = new_cgroup().apply({"memory": {"kernel": 1 << 20}})
     assert warning.startswith("linux.resources.memory.kernel is ignored")

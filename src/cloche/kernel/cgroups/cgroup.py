@@ -90,8 +90,9 @@ class Cgroup:
 
     def _make(self, directory: str, made: list[str]) -> None:
         unified = directory == self.paths.get(UNIFIED)
-        if unified:
-            self._delegate(directory, made)
+        if unified and not self._layout.legacy:
+            _make_directory(os.path.dirname(directory), made)
+            self._delegate(directory)
         fresh = _make_directory(directory, made)
         if not fresh:
             running = processes.listed(directory)
@@ -102,20 +103,22 @@ class Cgroup:
         if directory == self.paths.get("cpuset") and not unified:
             _seed_cpuset(directory, fresh=fresh)
 
-    def _delegate(self, directory: str, made: list[str]) -> None:
-        """Hand every controller cgroup2 has down to the parent's children."""
+    def _delegate(self, directory: str, only: str = "") -> None:
+        """Hand cgroup2's controllers (or only this one) down to the parent's children.
+
+        On a hybrid machine only when a limit asks for one: there cgroup2 is hardly used, and which
+        controllers it manages is the host's affair.
+        """
         root = self._layout.unified.mountpoint if self._layout.unified else os.path.dirname(directory)
         controllers = read(f"{root}/cgroup.controllers").split()
+        wanted = [name for name in controllers if only in ("", name)]
         parent = os.path.dirname(directory)
-        if not controllers:
-            return
-        _make_directory(parent, made)
-        if set(controllers) <= set(read(f"{parent}/cgroup.subtree_control").split()):
+        if set(wanted) <= set(read(f"{parent}/cgroup.subtree_control").split()):
             return
         place = root
         for name in ("", *parent[len(root) + 1 :].split("/")):
             place = f"{place}/{name}" if name else place
-            for controller in controllers:
+            for controller in wanted:
                 # A cgroup with processes in it, or one that was not delegated to us, refuses. The
                 # limit that needs the controller says so, if there is one.
                 _quietly_write(f"{place}/cgroup.subtree_control", f"+{controller}")
@@ -150,7 +153,9 @@ class Cgroup:
         """Refuse a v2 limit whose controller is not there, by a name rather than by ENOENT."""
         if item.optional or item.controller == "cgroup" or item.controller in self._unified_controllers():
             return
-        raise _missing(item)
+        self._delegate(self.paths[UNIFIED], "io" if item.controller == "blkio" else item.controller)
+        if item.controller not in self._unified_controllers():
+            raise _missing(item)
 
     def _unified_controllers(self) -> list[str]:
         names = read(f"{self.paths[UNIFIED]}/cgroup.controllers").split()
