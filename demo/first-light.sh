@@ -19,7 +19,7 @@ export CLOCHE_ROOT="$place/root" CLOCHE_STATE="$place/state"
 
 if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold= plain=; fi
 title() { printf '\n%s%s%s\n\n' "$bold" "$*" "$plain"; }
-show() { printf '  $ %s\n' "$*"; "$@" 2>&1 | sed 's/^/    /'; }
+show() { printf '  $ cloche %s\n' "$*"; "$cloche" "$@" 2>&1 | sed 's/^/    /'; }
 
 # Asks one process about itself. Runs unchanged outside and inside, with nothing but sh, cat and ls.
 probe='
@@ -49,8 +49,8 @@ echo "system call filter    $([ "$(field Seccomp)" = 2 ] && echo yes || echo no)
 '
 
 title "An image of this machine's own programs and the libraries they need"
-show "$cloche" image from-host first-light /bin/sh /bin/cat /bin/ls
-show "$cloche" images
+show image from-host first-light /bin/sh /bin/cat /bin/ls
+show images
 
 title "The same questions, asked here and inside a container"
 printf '  $ cloche run --rm --hostname glass --memory 64m --pids-limit 20 --security-opt no-new-privileges first-light sh -c PROBE\n\n'
@@ -76,4 +76,4 @@ printf '    exit code %s\n' "$code"
 [ "$code" -eq 42 ]
 
 title "And afterwards there is nothing left of it"
-show "$cloche" ps --all
+show ps --all

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,19 @@ def steps(block: str) -> list[tuple[str, list[str]]]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(tmp_path: Path, cloche: str) -> Iterator[dict[str, str]]:
     """An environment in which the commands are found and work on places of the test's own."""
-    return os.environ | {
+    environment = os.environ | {
         "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
         "CLOCHE_ROOT": str(tmp_path / "root"),
         "CLOCHE_STATE": str(tmp_path / "state"),
     }
+    yield environment
+    listing = subprocess.run(
+        [cloche, "ps", "--all", "--quiet"], env=environment, capture_output=True, text=True, check=True
+    )
+    for container in listing.stdout.split():
+        subprocess.run([cloche, "rm", "--force", container], env=environment, check=True)
 
 
 def test_the_console_examples_print_what_is_shown(
