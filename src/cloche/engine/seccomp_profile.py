@@ -92,7 +92,8 @@ def resolve(
         if document.get(key) is not None
     }
     result["architectures"] = _architectures(document, machine)
-    entries = document.get("syscalls") or []
+    entries = document.get("syscalls")
+    entries = [] if entries is None else entries
     if not isinstance(entries, list):
         raise InvalidArgument("seccomp profile: syscalls: must be a list")
     result["syscalls"] = [
@@ -107,17 +108,18 @@ def _architectures(document: Mapping[str, Any], machine: str) -> list[str]:
     if document.get("architectures"):
         if document.get("archMap"):
             raise InvalidArgument("seccomp profile: architectures and archMap cannot both be given")
-        return list(document["architectures"])
+        return _words(document, "architectures", "seccomp profile")
     native = ARCHITECTURES[machine][0]
-    for entry in document.get("archMap") or ():
+    entries = document.get("archMap") or []
+    for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and entry.get("architecture") == native:
-            return [native, *(entry.get("subArchitectures") or ())]
+            return [native, *_words(entry, "subArchitectures", "seccomp profile: archMap")]
     return [native]
 
 
 def _resolved(entry: Mapping[str, Any], index: int) -> dict[str, Any]:
     place = f"seccomp profile: syscalls[{index}]"
-    names = list(entry.get("names") or ())
+    names = _words(entry, "names", place)
     if entry.get("name"):
         if names:
             raise InvalidArgument(f"{place}: name and names cannot both be given")
@@ -127,8 +129,31 @@ def _resolved(entry: Mapping[str, Any], index: int) -> dict[str, Any]:
     if not isinstance(entry.get("action"), str):
         raise InvalidArgument(f"{place}: action: must be a string such as SCMP_ACT_ALLOW")
     result: dict[str, Any] = {"names": names, "action": entry["action"]}
-    result |= {key: entry[key] for key in ("errnoRet", "args") if entry.get(key) is not None}
+    if entry.get("errnoRet") is not None:
+        result["errnoRet"] = _number(entry["errnoRet"], f"{place}: errnoRet")
+    if entry.get("args"):
+        result["args"] = _arguments(entry["args"], place)
     return result
+
+
+def _arguments(entries: object, place: str) -> list[dict[str, Any]]:
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InvalidArgument(f"{place}: args: must be a list of objects")
+    return [
+        {
+            "index": _number(entry.get("index", 0), f"{place}: args: index"),
+            "value": _number(entry.get("value", 0), f"{place}: args: value"),
+            "valueTwo": _number(entry.get("valueTwo", 0), f"{place}: args: valueTwo"),
+            "op": str(entry.get("op")),
+        }
+        for entry in entries
+    ]
+
+
+def _number(value: object, place: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+        raise InvalidArgument(f"{place}: must be a number from 0 on")
+    return value
 
 
 def _filters_hold(entry: object, index: int, held: frozenset[str], machine: str, release: str) -> bool:
@@ -137,10 +162,13 @@ def _filters_hold(entry: object, index: int, held: frozenset[str], machine: str,
     includes, excludes = entry.get("includes") or {}, entry.get("excludes") or {}
     if not isinstance(includes, dict) or not isinstance(excludes, dict):
         raise InvalidArgument(f"seccomp profile: syscalls[{index}]: includes and excludes must be objects")
-    if not held.issuperset(includes.get("caps") or ()) or not held.isdisjoint(excludes.get("caps") or ()):
+    place = f"seccomp profile: syscalls[{index}]"
+    if not held.issuperset(_words(includes, "caps", place)):
         return False
-    wanted = [_GO_NAMES.get(name, name) for name in includes.get("arches") or ()]
-    unwanted = [_GO_NAMES.get(name, name) for name in excludes.get("arches") or ()]
+    if not held.isdisjoint(_words(excludes, "caps", place)):
+        return False
+    wanted = [_GO_NAMES.get(name, name) for name in _words(includes, "arches", place)]
+    unwanted = [_GO_NAMES.get(name, name) for name in _words(excludes, "arches", place)]
     if (wanted and machine not in wanted) or machine in unwanted:
         return False
     least, below = includes.get("minKernel"), excludes.get("minKernel")
@@ -148,9 +176,16 @@ def _filters_hold(entry: object, index: int, held: frozenset[str], machine: str,
     return (not least or running >= _version(least)) and (not below or running < _version(below))
 
 
-def _version(release: str) -> tuple[int, int]:
+def _words(value: Mapping[str, Any], key: str, place: str) -> list[str]:
+    words = value.get(key) or []
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InvalidArgument(f"{place}: {key}: must be a list of names")
+    return words
+
+
+def _version(release: object) -> tuple[int, int]:
     """The first two numbers of a kernel release: `6.1.0-9-amd64` is (6, 1)."""
-    numbers = release.split("-")[0].split(".")
+    numbers = str(release).split("-")[0].split(".")
     try:
         return int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 0
     except ValueError:

@@ -44,7 +44,8 @@ class Request(Record):
     directory: the container's durable one. run_directory: for its lock and socket. runtime_root:
     where the runtime keeps its state. log_path: empty for no log. input_ends: whether the end of a
     client's input is the end of the container's. durable: whether start and end are recorded.
-    hold: the starter is about to attach, so output waits for it. on_exit: a command to become when all is done.
+    hold: the starter is about to attach, so output waits for it. on_exit: a command to become when
+    all is done.
     """
 
     container_id: str
