@@ -241,6 +241,7 @@ def check(image: Image, options: Options) -> None:
     specification.command(image.config, options)
     specification.working_directory(image.config, options)
     specification.check_environment(options)
+    specification.check_sysctls(options)
     capabilities.choose(options.cap_add, options.cap_drop, privileged=options.privileged)
     namespaces.joined(options)
     security.parse(options.security_opt)

@@ -74,6 +74,7 @@ class Ephemeral:
             image = self._images.get(image)
         options = options.replace(tty=False, stdin_open=stdin is not None)
         specification.check_environment(options)
+        specification.check_sysctls(options)
         lower = self._lower(image)
         run = _Run(self._context, self._base_directory(), image, options)
         with run:

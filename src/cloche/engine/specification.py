@@ -137,6 +137,21 @@ def check_environment(options: Options) -> None:
             raise InvalidArgument(f"invalid environment variable {entry!r}: must be NAME=VALUE")
 
 
+def check_sysctls(options: Options) -> None:
+    """Refuse kernel parameters that are the host's and not this container's. Raises InvalidArgument."""
+    if not options.sysctls:
+        return
+    from cloche.spec import sysctl
+    from cloche.spec.shape import MisfitError
+
+    joined = dict.fromkeys(namespaces.joined(options), 0)
+    own = [each["type"] for each in namespaces.build(options, joined) if "path" not in each]
+    try:
+        sysctl.require_all_own(options.sysctls, own)
+    except MisfitError as misfit:
+        raise misfit.refusal("sysctl") from None
+
+
 def stop_signal(image: ImageConfig, options: Options) -> str:
     """The signal that asks this container to end, as written; SIGTERM by default."""
     return options.stop_signal or image.stop_signal or "SIGTERM"
