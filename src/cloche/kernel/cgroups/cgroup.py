@@ -14,12 +14,13 @@ from cloche.errors import FailedPrecondition, InvalidArgument, Unavailable
 from cloche.kernel.cgroups import devices, processes, v1, v2
 from cloche.kernel.cgroups.files import Write, read, write, write_all
 from cloche.kernel.cgroups.layout import UNIFIED, Layout
-from cloche.kernel.cgroups.metrics import Metrics, oom_kills, read_metrics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Self
+
+    from cloche.kernel.cgroups.metrics import Metrics
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NAMED = "name="
@@ -285,10 +286,14 @@ class Cgroup:
 
     def metrics(self) -> Metrics:
         """What is used now; parts whose controller is missing are None."""
+        from cloche.kernel.cgroups.metrics import read_metrics
+
         return read_metrics(self.paths)
 
     def oom_kills(self) -> int:
         """How many processes the kernel killed inside for want of memory."""
+        from cloche.kernel.cgroups.metrics import oom_kills
+
         return oom_kills(self.paths)
 
 
