@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cloche.errors import DataLoss, FailedPrecondition, Unavailable
-from cloche.store import metadata as module
 from cloche.store import schema
-from cloche.store.metadata import Metadata
+from cloche.store import session as module
+from cloche.store.metadata import Metadata, Transaction
 from tests.store import children
 
 HOT_MODULES = (
@@ -61,6 +61,51 @@ def test_every_commit_is_synced_and_no_commit_checkpoints(path: str) -> None:
         assert tx.first("PRAGMA journal_mode") == ("wal",)
         assert tx.first("PRAGMA synchronous") == (2,)
         assert tx.first("PRAGMA wal_autocheckpoint") == (0,)
+
+
+def synchronous(tx: Transaction) -> int:
+    row = tx.first("PRAGMA synchronous")
+    assert row is not None
+    return int(row[0])
+
+
+def syncs(tmp_path: Path, code: str) -> int:
+    trace = tmp_path / "trace"
+    wrapper = ("strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(trace))
+    with children.start(tmp_path, code, wrapper=wrapper) as child:
+        _, complaint = child.communicate(timeout=60)
+        assert child.returncode == 0, complaint
+    return trace.read_text().count("sync(")
+
+
+# SQLite syncs the directory too before its first sync of a log that may be new.
+@pytest.mark.parametrize(("durable", "counts"), [(True, {2, 3}), (False, {0})])
+def test_a_transaction_waits_for_the_disk_only_if_it_is_to_be_durable(
+    tmp_path: Path, durable: bool, counts: set[int]
+) -> None:
+    with Metadata(str(tmp_path / "meta.db")) as metadata:
+        put(metadata, "zero")
+        code = f"""
+            for name in ("one", "two"):
+                with metadata.write(durable={durable}) as tx:
+                    tx.change("INSERT INTO namespaces VALUES (?, '')", (name,))
+            os._exit(0)
+        """
+        assert syncs(tmp_path, code) in counts
+        assert names(metadata) == ["one", "two", "zero"]
+
+
+def test_only_that_one_transaction_is_not_durable(path: str) -> None:
+    with Metadata(path, busy_timeout_s=0.05) as metadata, Metadata(path) as other:
+        with metadata.write(durable=False) as tx:
+            assert synchronous(tx) == 1
+            with pytest.raises(RuntimeError):
+                metadata.write(durable=False).__enter__()
+            assert synchronous(tx) == 1
+        with other.write(), pytest.raises(Unavailable):
+            metadata.write(durable=False).__enter__()
+        with metadata.write() as tx:
+            assert synchronous(tx) == 2
 
 
 def test_an_exception_undoes_rows_and_what_belongs_to_them_last_first(path: str) -> None:
@@ -175,8 +220,8 @@ def test_a_long_log_is_written_back(path: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 COUNT = """
-    import cloche.store.metadata
-    cloche.store.metadata.CHECKPOINT_BYTES = 60_000
+    import cloche.store.session
+    cloche.store.session.CHECKPOINT_BYTES = 60_000
     for _ in range(40):
         with metadata.write() as tx:
             (text,) = tx.first("SELECT labels FROM namespaces WHERE name = 'count'")

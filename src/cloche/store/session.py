@@ -1,0 +1,202 @@
+"""One thread's connection to the metadata database, and the locks that belong to it.
+
+Beside the database lies PATH-lock:
+
+    writer          BEGIN IMMEDIATE ── flock shared ── rows ── COMMIT ── unlock
+    checkpoint                         flock exclusive ── wal_checkpoint ── unlock
+    first opening                      flock exclusive ── create or migrate ── unlock
+
+Until SQLite 3.51.2 a checkpoint that meets a writer starting the log over can corrupt a database,
+so automatic checkpoints are off and the lock keeps the two apart. The writer locks after BEGIN
+IMMEDIATE, so at most one holds the lock and a checkpoint is never starved. The lock file's
+content is the boot id under which the database was last checked: the first to open it after a
+reboot has it checked.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
+
+from cloche.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unavailable
+from cloche.store import faults
+from cloche.store.schema import MIGRATIONS
+from cloche.store.sqlite import Connection, DatabaseError, Error, connect
+
+CHECKPOINT_BYTES = 1 << 20
+"""A log longer than this is written back when that disturbs nobody. The first process to open a
+database reads its whole log, so a short one is worth more than few checkpoints."""
+
+_IMPATIENT_BYTES = 16 * CHECKPOINT_BYTES
+_POLL_S = 0.0005
+
+_BUSY, _LOCKED, _NOMEM, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 7, 10, 11, 13, 14, 26
+_NO_CHECKPOINT_ON_CLOSE = 1006
+
+
+class Session:
+    """One thread's connection, and its own descriptor of the lock file."""
+
+    def __init__(self, path: str, busy_timeout_s: float) -> None:
+        self.path = path
+        self.busy = False
+        self._log = path + "-wal"
+        self._patience_s = busy_timeout_s
+        self._lock = _open_lock(path)
+        try:
+            self.database = self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self) -> Connection:
+        try:
+            database = self._connect()
+            version: int = database.execute("PRAGMA user_version").fetchone()[0]
+            if version != len(MIGRATIONS):
+                self._migrate(database)
+        except Error as error:
+            raise translated(error, self.path) from error
+        self.database = database
+        if os.pread(self._lock, 64, 0) != _boot_id():
+            self.check()
+        return database
+
+    def _connect(self) -> Connection:
+        database = connect(self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("PRAGMA wal_autocheckpoint=0")
+        configure = getattr(database, "setconfig", None)  # Python 3.12 and newer
+        if configure is not None:
+            configure(_NO_CHECKPOINT_ON_CLOSE, True)
+        return database
+
+    def _migrate(self, database: Connection) -> None:
+        self._lock_within(LOCK_EX, self._patience_s)
+        try:
+            version: int = database.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(MIGRATIONS):
+                raise FailedPrecondition(
+                    f"{self.path}: written by a newer cloche (schema {version}, and this one knows"
+                    f" {len(MIGRATIONS)}): use that one, or another --root"
+                )
+            if version == 0:
+                os.chmod(self.path, 0o600)
+                database.execute("PRAGMA journal_mode=WAL")
+            if version < len(MIGRATIONS):
+                self._apply(database, version)
+        finally:
+            self.unlock()
+
+    def _apply(self, database: Connection, version: int) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for statements in MIGRATIONS[version:]:
+                for statement in statements:
+                    database.execute(statement)
+            database.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+            faults.point("metadata.migrated")
+            database.execute("COMMIT")
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+
+    def check(self) -> None:
+        """Have SQLite look for damage, and note that it was done under this boot. Raises DataLoss."""
+        try:
+            found = [row[0] for row in self.database.execute("PRAGMA quick_check(3)")]
+        except DatabaseError as error:
+            raise translated(error, self.path) from error
+        if found != ["ok"]:
+            raise DataLoss(f"{self.path}: damaged ({found[0]}): move it away, and load the images again")
+        os.pwrite(self._lock, _boot_id(), 0)
+
+    def lock_shared(self) -> None:
+        """Keep checkpoints away until `unlock`. Raises Unavailable when one does not end."""
+        try:
+            flock(self._lock, LOCK_SH | LOCK_NB)
+        except BlockingIOError:
+            self._lock_within(LOCK_SH, self._patience_s)
+
+    def unlock(self) -> None:
+        """Let checkpoints happen again."""
+        flock(self._lock, LOCK_UN)
+
+    def _lock_within(self, kind: int, patience_s: float) -> None:
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return flock(self._lock, kind | LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Unavailable(f"{self.path}: locked by another process: try again") from None
+            time.sleep(_POLL_S)
+
+    def checkpoint_if_long(self) -> None:
+        """Write the log back when it is worth it and nobody is in the way."""
+        try:
+            length = os.stat(self._log).st_size
+        except FileNotFoundError:
+            return
+        if length > CHECKPOINT_BYTES:
+            self.checkpoint(patience_s=1.0 if length > _IMPATIENT_BYTES else 0)
+
+    def checkpoint(self, *, patience_s: float) -> bool:
+        """Write the log back and empty it; False when writers or readers were in the way too long."""
+        try:
+            self._lock_within(LOCK_EX, patience_s)
+        except Unavailable:
+            return False
+        try:
+            # Without its own patience: SQLite would otherwise wait here for readers to end.
+            self.database.execute("PRAGMA busy_timeout=0")
+            faults.point("metadata.checkpoint")
+            return not self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except Error as error:
+            raise translated(error, self.path) from error
+        finally:
+            self.database.execute(f"PRAGMA busy_timeout={int(self._patience_s * 1000)}")
+            self.unlock()
+
+    def close(self) -> None:
+        """Close the connection."""
+        # The last connection to close writes the log back. If the lock cannot be had, its holder
+        # has the database open too, so this one is not the last.
+        try:
+            self._lock_within(LOCK_EX, 1.0)
+        except Unavailable:
+            pass
+        self.database.close()
+        os.close(self._lock)
+
+
+def _open_lock(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path + "-lock", flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o711, exist_ok=True)
+        return os.open(path + "-lock", flags, 0o600)
+
+
+def _boot_id() -> bytes:
+    descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 64)
+    finally:
+        os.close(descriptor)
+
+
+def translated(error: Error, path: str) -> Exception:
+    """What an error of SQLite means to the user; itself where it can only be a mistake of ours."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (_BUSY, _LOCKED):
+        return Unavailable(f"{path}: other writers kept it busy: try again")
+    if code in (_CORRUPT, _NOTADB):
+        return DataLoss(f"{path}: damaged ({error}): move it away, and load the images again")
+    if code in (_FULL, _NOMEM):
+        return ResourceExhausted(f"{path}: {error}")
+    if code in (_IOERR, _CANTOPEN):
+        return FailedPrecondition(f"{path}: cannot be used: {error}")
+    return error
