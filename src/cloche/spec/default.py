@@ -39,7 +39,7 @@ def _mounts() -> list[Mount]:
             *("/dev/pts", "devpts", "devpts"),
             *("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
         ),
-        _mount("/dev/shm", "tmpfs", "shm", *closed, "mode=1777", "size=65536k"),  # noqa: S108 - inside
+        _mount("/dev/shm", "tmpfs", "shm", *closed, "mode=1777", "size=65536k"),
         _mount("/dev/mqueue", "mqueue", "mqueue", *closed),
         _mount("/sys", "sysfs", "sysfs", *closed, "ro"),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", *closed, "relatime", "ro"),

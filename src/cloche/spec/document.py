@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITESPACE = " \t\n\r"
 
 
@@ -50,7 +51,7 @@ def loads(data: bytes | str, name: str) -> Any:
     Raises InvalidArgument with line and column when it is not JSON.
     """
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        text = data if isinstance(data, str) else data.removeprefix(_BYTE_ORDER_MARK).decode()
         start = len(text) - len(text.lstrip(_WHITESPACE))
         value, end = _scan(text, start)
         if text[end:].strip(_WHITESPACE):

@@ -12,7 +12,6 @@ from cloche.spec.shape import MisfitError, quoted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
     from cloche.spec.config import Config, IDMapping, Linux, Process
 
@@ -95,8 +94,10 @@ def _check_mappings(place: str, mappings: list[IDMapping]) -> None:
 
 def _user_namespace(config: Config) -> Iterable[str]:
     linux, namespaces = _linux(config), _namespaces(config)
-    for place in ("uidMappings", "gidMappings"):
-        mappings: list[IDMapping] = linux.get(place, [])  # type: ignore[assignment]
+    for place, mappings in (
+        ("uidMappings", linux.get("uidMappings", [])),
+        ("gidMappings", linux.get("gidMappings", [])),
+    ):
         if mappings and "user" not in namespaces:
             raise _misfit(f"linux.{place}", "there is no user namespace in linux.namespaces to map ids of")
         if namespaces.get("user") == "" and not mappings:
@@ -142,10 +143,11 @@ def _mounts(config: Config) -> Iterable[str]:
         if not mount["destination"].startswith("/"):
             shown = quoted(mount["destination"])
             yield f"mounts[{index}].destination: {shown} is not absolute; taken from /"
-        if bool(mount.get("uidMappings")) != bool(mount.get("gidMappings")):
+        uids, gids = mount.get("uidMappings", []), mount.get("gidMappings", [])
+        if bool(uids) != bool(gids):
             raise _misfit(f"mounts[{index}]", "must have both uidMappings and gidMappings, or neither")
-        for place in ("uidMappings", "gidMappings"):
-            _check_mappings(f"mounts[{index}].{place}", mount.get(place, []))  # type: ignore[arg-type]
+        _check_mappings(f"mounts[{index}].uidMappings", uids)
+        _check_mappings(f"mounts[{index}].gidMappings", gids)
 
 
 def _devices(config: Config) -> Iterable[str]:
@@ -219,8 +221,8 @@ def _environment(process: Process) -> None:
 
 
 def _scheduling(process: Process) -> None:
-    scheduler: dict[str, Any] = process.get("scheduler", {})  # type: ignore[assignment]
-    if not scheduler:
+    scheduler = process.get("scheduler")
+    if scheduler is None:
         return
     policy = scheduler["policy"]
     if policy in ("SCHED_OTHER", "SCHED_BATCH") and not -20 <= scheduler.get("nice", 0) <= 19:
@@ -235,9 +237,9 @@ def _scheduling(process: Process) -> None:
 
 def _capabilities(process: Process) -> Iterable[str]:
     wanted: set[str] = set()
-    sets: dict[str, list[str]] = process.get("capabilities", {})  # type: ignore[assignment]
-    for name in ("bounding", "effective", "permitted", "inheritable", "ambient"):
-        wanted.update(sets.get(name, ()))
+    sets = process.get("capabilities", {})
+    wanted.update(sets.get("bounding", ()), sets.get("effective", ()), sets.get("permitted", ()))
+    wanted.update(sets.get("inheritable", ()), sets.get("ambient", ()))
     unknown = sorted(wanted - CAPABILITIES)
     if unknown:
         yield f"process.capabilities: ignoring unknown {', '.join(map(quoted, unknown))}"

@@ -10,12 +10,16 @@ from cloche.errors import InvalidArgument
 from cloche.spec import rules, schema
 from cloche.spec.shape import MisfitError, quoted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _LONGEST_ID = 1024
 _OF_IDS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
 _OTHER_PLATFORMS = ("windows", "solaris", "zos", "freebsd")
 
 
-def validate(document: object, name: str = "config.json") -> list[str]:
+def validate(document: Any, name: str = "config.json") -> list[str]:
     """Check a whole configuration and return warnings, each one line with its place.
 
     document: what the JSON parser gave. Members that are null are removed from it, since that is
@@ -25,19 +29,18 @@ def validate(document: object, name: str = "config.json") -> list[str]:
     """
     try:
         schema.CONFIG(document)
-        warnings = [warning for rule in rules.RULES for warning in rule(document)]  # type: ignore[arg-type]
+        warnings = [warning for rule in rules.RULES for warning in rule(document)]
     except MisfitError as misfit:
         raise misfit.refusal(name) from None
-    if isinstance(document, dict):
-        warnings += [f"{other}: ignored on Linux" for other in _OTHER_PLATFORMS if other in document]
+    warnings += [f"{other}: ignored on Linux" for other in _OTHER_PLATFORMS if other in document]
     return [f"{name}: {warning}" for warning in warnings]
 
 
-def validate_process(document: object, name: str = "process.json") -> list[str]:
+def validate_process(document: Any, name: str = "process.json") -> list[str]:
     """The same for a process object alone, as exec takes it."""
     try:
         schema.PROCESS(document)
-        warnings = rules.process_rules(document)  # type: ignore[arg-type]
+        warnings = rules.process_rules(document)
     except MisfitError as misfit:
         raise misfit.refusal(name) from None
     return [f"{name}: {warning}" for warning in warnings]

@@ -9,6 +9,7 @@ from cloche.errors import ClocheError, FailedPrecondition
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from typing import Any
 
     from cloche.runtime.container import Process
 else:
@@ -36,7 +37,7 @@ class Forwarding:
         self._wanted = wanted
         self._process: Process | None = None
         self._pending: list[int] = []
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Forwarding:
         for number in range(1, _LAST_SIGNAL + 1) if self._wanted else ():
@@ -48,7 +49,7 @@ class Forwarding:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            _signal.signal(number, handler)  # type: ignore[arg-type]
+            _signal.signal(number, handler)
 
     def to(self, process: Process) -> None:
         """From now on signals go to this process."""
