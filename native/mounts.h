@@ -195,6 +195,7 @@ static int do_write_sysctl(const struct write_sysctl *op)
     struct open_how how = { .flags = O_WRONLY | O_CLOEXEC,
                             .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS };
     OWNED int file = (int)CALL(NR_openat2, (u64)proc_fd, W(op->path), W(&how), sizeof how);
+    if (file == -ENOSYS) file = descend(proc_fd, op->path, O_WRONLY);
     TRY(file);
     struct statfs_buffer filesystem;
     TRY(CALL(NR_fstatfs, (u64)file, W(&filesystem)));

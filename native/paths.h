@@ -9,13 +9,6 @@ enum { PATH_SIZE = 4096, LINK_DEPTH = 16 };
 /* The container's root: the detached rootfs once attached, or / of a joined container. */
 static int root_fd = -1;
 
-/* Open `path` below the root, as a program in the container would see it. */
-static int open_below_root(const char *path, u64 flags)
-{
-    struct open_how how = { .flags = flags | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_IN_ROOT };
-    return (int)CALL(NR_openat2, (u64)root_fd, W(*path ? path : "."), W(&how), sizeof how);
-}
-
 /* Copy, refusing what does not fit. Returns the length. */
 static int copy_path(char *to, const char *from, u64 size)
 {
@@ -23,6 +16,108 @@ static int copy_path(char *to, const char *from, u64 size)
     memcpy(to, from, size);
     to[size] = 0;
     return (int)size;
+}
+
+/* --- without openat2: sandboxes that filter it out answer ENOSYS or EPERM ---------------------------- */
+
+/* Go down `path`, which must hold no symlink and no "..", one component at a time. */
+static int descend(int root, const char *path, u64 flags)
+{
+    char name[256];
+    int at = (int)CALL(NR_openat, (u64)root, W("."), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    for (u64 i = 0; at >= 0;) {
+        while (path[i] == '/') i++;
+        u64 size = 0;
+        while (path[i + size] && path[i + size] != '/') size++;
+        if (!size) {
+            if (flags == O_PATH) return at;
+            int last = (int)CALL(NR_openat, (u64)at, W("."), flags | O_CLOEXEC, 0);
+            close_fd(at);
+            return last;
+        }
+        u64 rest = i + size;
+        while (path[rest] == '/') rest++;
+        int next = -ENAMETOOLONG;
+        if (size < sizeof name) {
+            memcpy(name, path + i, size);
+            name[size] = 0;
+            u64 how = path[rest] ? O_PATH : flags;
+            next = (int)CALL(NR_openat, (u64)at, W(name), how | O_NOFOLLOW | O_CLOEXEC, 0);
+        }
+        close_fd(at);
+        at = next;
+        if (!path[rest]) return at;
+        i = rest;
+    }
+    return at;
+}
+
+/* The content of the symlink at `path`, or -EINVAL where it is none. */
+static long read_link(int root, const char *path, char *target)
+{
+    OWNED int fd = descend(root, path, O_PATH);
+    TRY(fd);
+    long size = CALL(NR_readlinkat, (u64)fd, W(""), W(target), PATH_SIZE);
+    return size == -ENOENT ? -EINVAL : size; /* what readlinkat says of a descriptor that is no link */
+}
+
+/* Rewrite `path` without links and "..", as if `root` were /. Every link is read as text, so that a
+ * magic one cannot lead anywhere; what changes under our feet is met as ELOOP by descend(). */
+static int flatten(int root, const char *path, char *clean)
+{
+    char rest[PATH_SIZE], target[PATH_SIZE], work[PATH_SIZE];
+    u64 size = 0, at = 0;
+    TRY(copy_path(rest, path, length(path)));
+    for (int links = 0; links < 40;) {
+        while (rest[at] == '/') at++;
+        u64 end = at;
+        while (rest[end] && rest[end] != '/') end++;
+        if (end == at) return 0;
+        u64 count = end - at;
+        if (count == 1 && rest[at] == '.') { at = end; continue; }
+        if (count == 2 && rest[at] == '.' && rest[at + 1] == '.') {
+            while (size && clean[--size] != '/');
+            clean[size] = 0;
+            at = end;
+            continue;
+        }
+        u64 before = size;
+        if (size + count + 2 > PATH_SIZE) return -ENAMETOOLONG;
+        clean[size++] = '/';
+        memcpy(clean + size, rest + at, count);
+        size += count;
+        clean[size] = 0;
+        long link = read_link(root, clean, target);
+        if (link == -EINVAL) { at = end; continue; }
+        /* What is missing is found missing by whoever opens the result. */
+        if (link < 0 && link != -ENOENT) return (int)link;
+        if (link < 0) { at = end; continue; }
+        links++;
+        u64 tail = length(rest + end);
+        if ((u64)link + tail + 2 > PATH_SIZE) return -ENAMETOOLONG;
+        memcpy(work, target, (u64)link);
+        memcpy(work + link, rest + end, tail + 1);
+        size = target[0] == '/' ? 0 : before;
+        clean[size] = 0;
+        TRY(copy_path(rest, work, (u64)link + tail));
+        at = 0;
+    }
+    return -ELOOP;
+}
+
+static int open_by_walking(int root, const char *path, u64 flags)
+{
+    char clean[PATH_SIZE] = "";
+    TRY(flatten(root, path, clean));
+    return descend(root, clean, flags);
+}
+
+/* Open `path` below the root, as a program in the container would see it. */
+static int open_below_root(const char *path, u64 flags)
+{
+    struct open_how how = { .flags = flags | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_IN_ROOT };
+    int fd = (int)CALL(NR_openat2, (u64)root_fd, W(*path ? path : "."), W(&how), sizeof how);
+    return fd == -ENOSYS ? open_by_walking(root_fd, path, flags) : fd;
 }
 
 /* Put the content of the symlink `name` (in `directory`, itself at `prefix`) before `rest`. */
