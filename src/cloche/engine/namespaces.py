@@ -48,8 +48,9 @@ def build(options: Options, pids: Mapping[str, int]) -> list[Namespace]:
     """linux.namespaces. pids: for each option of `joined`, a process of that container.
 
     The cgroup namespace is private by default on every kind of host: a container shall see its own
-    cgroup as the root. (Docker does so on cgroup v2 only.)
+    cgroup as the root. (Docker does so on cgroup v2 only.) Raises InvalidArgument for a mode that is none.
     """
+    joined(options)
     namespaces: list[Namespace] = [{"type": "mount"}]
     for name, kind, file, _ in _MODES:
         if name in pids:
