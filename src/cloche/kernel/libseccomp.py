@@ -1,15 +1,13 @@
-"""libseccomp.so.2, one method a function, named as its man page.
-
-Bound through `_ctypes`: the `ctypes` package would cost more to import than a filter takes to load.
-"""
+"""libseccomp.so.2, one method a function, named as its man page."""
 
 from __future__ import annotations
 
 import errno
 import os
-from _ctypes import FUNCFLAG_CDECL, CFuncPtr, _SimpleCData, dlopen, dlsym
+from _ctypes import dlopen, dlsym
 
 from cloche.errors import FailedPrecondition
+from cloche.kernel.foreign import Bytes, Int, Pointer, ReturnsInt, ReturnsPointer, ReturnsUnsigned, Unsigned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,37 +23,6 @@ _UNKNOWN_LIBRARY = (
 )
 
 
-class _Int(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "i"
-
-
-class _Unsigned(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "I"
-
-
-class _Pointer(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "P"
-
-
-class _Bytes(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "z"
-
-
-class _ReturnsInt(CFuncPtr):
-    _flags_ = FUNCFLAG_CDECL
-    _restype_ = _Int
-
-
-class _ReturnsUnsigned(CFuncPtr):
-    _flags_ = FUNCFLAG_CDECL
-    _restype_ = _Unsigned
-
-
-class _ReturnsPointer(CFuncPtr):
-    _flags_ = FUNCFLAG_CDECL
-    _restype_ = _Pointer
-
-
 class Library:
     """The loaded library. Raises FailedPrecondition where it is not installed."""
 
@@ -64,21 +31,21 @@ class Library:
             handle = dlopen(NAME, 0)
         except OSError:
             raise FailedPrecondition(_UNKNOWN_LIBRARY) from None
-        self.init = _ReturnsPointer(dlsym(handle, "seccomp_init"))
-        self.release = _ReturnsInt(dlsym(handle, "seccomp_release"))
-        self._arch_add = _ReturnsInt(dlsym(handle, "seccomp_arch_add"))
-        self._arch_native = _ReturnsUnsigned(dlsym(handle, "seccomp_arch_native"))
-        self._attr_set = _ReturnsInt(dlsym(handle, "seccomp_attr_set"))
-        self._resolve = _ReturnsInt(dlsym(handle, "seccomp_syscall_resolve_name_arch"))
-        self._rule_add = _ReturnsInt(dlsym(handle, "seccomp_rule_add_array"))
-        self._export = _ReturnsInt(dlsym(handle, "seccomp_export_bpf"))
-        self._version = _ReturnsPointer(dlsym(handle, "seccomp_version"))
+        self.init = ReturnsPointer(dlsym(handle, "seccomp_init"))
+        self.release = ReturnsInt(dlsym(handle, "seccomp_release"))
+        self._arch_add = ReturnsInt(dlsym(handle, "seccomp_arch_add"))
+        self._arch_native = ReturnsUnsigned(dlsym(handle, "seccomp_arch_native"))
+        self._attr_set = ReturnsInt(dlsym(handle, "seccomp_attr_set"))
+        self._resolve = ReturnsInt(dlsym(handle, "seccomp_syscall_resolve_name_arch"))
+        self._rule_add = ReturnsInt(dlsym(handle, "seccomp_rule_add_array"))
+        self._export = ReturnsInt(dlsym(handle, "seccomp_export_bpf"))
+        self._version = ReturnsPointer(dlsym(handle, "seccomp_version"))
 
     def version(self) -> tuple[int, int, int]:
         """The version at run time."""
         address = int(self._version())
         # struct scmp_version: three unsigned ints.
-        words = [_Unsigned.from_address(address + 4 * i).value for i in range(3)]
+        words = [Unsigned.from_address(address + 4 * i).value for i in range(3)]
         return words[0], words[1], words[2]
 
     def arch_native(self) -> int:
@@ -87,7 +54,7 @@ class Library:
 
     def syscall_resolve_name_arch(self, arch: int, name: str) -> int:
         """A system call's number; negative where the architecture lacks it, -1 for an unknown name."""
-        return int(self._resolve(_Unsigned(arch), _Bytes(name.encode())))
+        return int(self._resolve(Unsigned(arch), Bytes(name.encode())))
 
 
 class Filter:
@@ -95,7 +62,7 @@ class Filter:
 
     def __init__(self, library: Library, default_action: int) -> None:
         self._library = library
-        self._context = _Pointer(library.init(_Unsigned(default_action)))
+        self._context = Pointer(library.init(Unsigned(default_action)))
         if not self._context.value:
             raise OSError(errno.EINVAL, "seccomp_init refused the default action")
 
@@ -107,13 +74,13 @@ class Filter:
 
     def arch_add(self, arch: int) -> None:
         """Let the rules hold for another architecture too; one that is there already is fine."""
-        result = self._library._arch_add(self._context, _Unsigned(arch))
+        result = self._library._arch_add(self._context, Unsigned(arch))
         if result != -errno.EEXIST:
             _check(result, "seccomp_arch_add")
 
     def attr_set(self, attribute: int, value: int) -> None:
         """Set one of the library's SCMP_FLTATR_* switches."""
-        _check(self._library._attr_set(self._context, _Int(attribute), _Unsigned(value)), "seccomp_attr_set")
+        _check(self._library._attr_set(self._context, Int(attribute), Unsigned(value)), "seccomp_attr_set")
 
     def rule_add(
         self, action: int, syscall: int, conditions: Sequence[tuple[int, int, int, int]] = ()
@@ -127,7 +94,7 @@ class Filter:
             for index, compare, first, second in conditions
         )
         result = self._library._rule_add(
-            self._context, _Unsigned(action), _Int(syscall), _Unsigned(len(conditions)), _Bytes(array)
+            self._context, Unsigned(action), Int(syscall), Unsigned(len(conditions)), Bytes(array)
         )
         _check(result, "seccomp_rule_add")
 
@@ -135,7 +102,7 @@ class Filter:
         """The finished program: an array of struct sock_filter in the host's byte order."""
         descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         try:
-            _check(self._library._export(self._context, _Int(descriptor)), "seccomp_export_bpf")
+            _check(self._library._export(self._context, Int(descriptor)), "seccomp_export_bpf")
             return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
         finally:
             os.close(descriptor)

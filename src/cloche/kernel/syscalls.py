@@ -8,18 +8,10 @@ new ones close-on-exec.
 from __future__ import annotations
 
 import os
-from _ctypes import (
-    FUNCFLAG_CDECL,
-    FUNCFLAG_USE_ERRNO,
-    CFuncPtr,
-    _SimpleCData,
-    addressof,
-    dlopen,
-    dlsym,
-    get_errno,
-)
+from _ctypes import addressof, dlopen, dlsym, get_errno
 
 from cloche.errors import Unimplemented
+from cloche.kernel.foreign import Byte, Bytes, Long, Pointer, ReturnsLongAndErrno, UnsignedLong
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -101,33 +93,8 @@ def _numbers() -> dict[str, int]:
     return table | _UNIFORM
 
 
-class _Long(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "l"
-
-
-class _UnsignedLong(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "L"
-
-
-class _Bytes(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "z"
-
-
-class _Byte(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "B"
-
-
-class _Pointer(_SimpleCData):  # type: ignore[type-arg]
-    _type_ = "P"
-
-
-class _Function(CFuncPtr):
-    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
-    _restype_ = _Long
-
-
 _NUMBERS = _numbers()
-_syscall = _Function(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type]
+_syscall = ReturnsLongAndErrno(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type] # None: this program
 
 
 def call(name: str, *arguments: int | bytes | None, path: str | bytes | None = None) -> int:
@@ -136,8 +103,8 @@ def call(name: str, *arguments: int | bytes | None, path: str | bytes | None = N
     arguments: integers, or bytes for a pointer to their first byte (NUL-terminated by Python).
     path: named in the OSError when the call fails.
     """
-    words = [_UnsignedLong(a & 0xFFFFFFFFFFFFFFFF) if isinstance(a, int) else _Bytes(a) for a in arguments]
-    result: int = _syscall(_Long(_NUMBERS[name]), *words)
+    words = [UnsignedLong(a & 0xFFFFFFFFFFFFFFFF) if isinstance(a, int) else Bytes(a) for a in arguments]
+    result: int = _syscall(Long(_NUMBERS[name]), *words)
     if result == -1:
         errno = get_errno()
         raise OSError(errno, f"{name}: {os.strerror(errno)}", path)
@@ -276,6 +243,6 @@ def bpf(command: int, attributes: bytes | bytearray) -> int:
 def address_of(data: bytes | bytearray) -> int:
     """Where the bytes are in memory, for as long as the caller keeps them and their length."""
     if isinstance(data, bytearray):
-        return addressof(_Byte.from_buffer(data))
-    holder = _Bytes(data)
-    return _Pointer.from_address(addressof(holder)).value or 0
+        return addressof(Byte.from_buffer(data))
+    holder = Bytes(data)
+    return Pointer.from_address(addressof(holder)).value or 0

@@ -21,17 +21,6 @@ NewCgroup = Callable[..., Cgroup]
 V1 = [name for hierarchy in layout().legacy for name in hierarchy.controllers]
 v1_only = pytest.mark.skipif("memory" not in V1, reason="the controllers are not in v1 here")
 
-# Forks as fast as it can, each child too, all in sessions of their own.
-BOMB = """
-import os, time
-while True:
-    try:
-        if os.fork() == 0:
-            os.setsid()
-    except OSError:
-        time.sleep(0.001)
-"""
-
 
 def value(cgroup: Cgroup, controller: str, file: str) -> str:
     return Path(cgroup.paths[controller], file).read_text().strip()
@@ -267,69 +256,6 @@ def test_devices_are_denied_but_for_the_standard_ones(
     again = {"devices": [{"allow": True, "access": "rwm"}]}
     cgroup.apply(again)
     assert value(cgroup, "devices", "devices.list") == "a *:* rwm"
-
-
-def test_a_paused_cgroup_stands_still(new_cgroup: NewCgroup, inside: Inside) -> None:
-    cgroup = new_cgroup()
-    process = inside(cgroup, sys.executable, "-I", "-S", "-c", "while True: pass")
-    assert not cgroup.frozen()
-    cgroup.freeze()
-    assert cgroup.frozen()
-    before = Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]
-    process.send_signal(signal.SIGTERM)
-    assert process.poll() is None
-    assert Path(f"/proc/{process.pid}/stat").read_text().split()[13:15] == before
-    cgroup.freeze()  # again: no error
-    cgroup.thaw()
-    assert not cgroup.frozen()
-    assert process.wait() == -signal.SIGTERM
-
-
-def test_a_paused_cgroup_dies_when_killed(new_cgroup: NewCgroup, inside: Inside) -> None:
-    cgroup = new_cgroup()
-    process = inside(cgroup, "sleep", "60")
-    cgroup.freeze()
-    cgroup.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert not cgroup.frozen()
-
-
-def test_another_signal_leaves_a_paused_cgroup_paused(new_cgroup: NewCgroup, inside: Inside) -> None:
-    cgroup = new_cgroup()
-    process = inside(cgroup, "sleep", "60")
-    cgroup.freeze()
-    cgroup.kill(signal.SIGTERM)
-    assert cgroup.frozen()
-    assert process.poll() is None
-    cgroup.thaw()
-    assert process.wait() == -signal.SIGTERM
-
-
-def test_no_child_of_a_forking_bomb_escapes(new_cgroup: NewCgroup, inside: Inside) -> None:
-    cgroup = new_cgroup()
-    cgroup.apply({"pids": {"limit": 200}})
-    process = inside(cgroup, sys.executable, "-I", "-S", "-c", BOMB)
-    wait_until(lambda: len(cgroup.processes()) > 50, what="a crowd")
-    cgroup.kill()
-    assert process.wait() == -signal.SIGKILL
-    wait_until(lambda: cgroup.processes() == [], what="an empty cgroup")
-
-
-def test_processes_below_are_found_and_killed(
-    new_cgroup: NewCgroup, inside: Inside, cgroup_parent: str
-) -> None:
-    outer, inner = new_cgroup("outer"), new_cgroup("outer/inner")
-    processes = [inside(outer, "sleep", "60"), inside(inner, "sleep", "60")]
-    assert outer.processes(recursive=False) == [processes[0].pid]
-    assert outer.processes() == sorted(process.pid for process in processes)
-    outer.kill()
-    assert [process.wait() for process in processes] == [-signal.SIGKILL] * 2
-
-
-def test_killing_nobody_is_fine(new_cgroup: NewCgroup, cgroup_parent: str) -> None:
-    new_cgroup().kill()
-    Cgroup.plan(layout(), f"{cgroup_parent}/never-made").kill()
-    assert not Cgroup.plan(layout(), f"{cgroup_parent}/never-made").frozen()
 
 
 def test_a_busy_cgroup_says_who_is_inside(new_cgroup: NewCgroup, inside: Inside) -> None:
