@@ -113,7 +113,7 @@ def test_exec_tells_what_cannot_be_executed(machine: Machine, name: str) -> None
     running(machine, name)
     assert "no-such" in machine.refused("exec", name, "no-such", status=127)
     assert "/etc" in machine.refused("exec", name, "/etc", status=126)
-    assert "nobody-x" in machine.refused("exec", "-u", "nobody-x", name, "true", status=126)
+    assert "nobody-x" in machine.refused("exec", "-u", "nobody-x", name, "true")
 
 
 def test_exec_needs_a_running_container(machine: Machine, name: str) -> None:
@@ -265,8 +265,7 @@ def test_stats_streams_until_it_is_interrupted(machine: Machine, name: str) -> N
 def test_container_prune_removes_what_has_ended(machine: Machine, name: str) -> None:
     identifier = machine.ok("create", "--name", name, IMAGE, "true").strip()
     running(machine, f"{name}-2")
-    out = machine.ok("container", "prune", "-f")
-    assert out.startswith(f"Deleted Containers:\n{identifier}\n\nTotal reclaimed space: ")
+    assert machine.ok("container", "prune", "-f") == f"Deleted Containers:\n{identifier}\n"
     assert len(machine.ok("ps", "-aq").split()) == 1
 
 

@@ -115,15 +115,13 @@ def test_pull_tells_dockers_lines(machine: Machine, registry: Registry, tmp_path
 
 
 def test_image_prune_takes_only_what_has_no_name(machine: Machine) -> None:
-    out = machine.ok("image", "prune", "-f")
-    assert "Total reclaimed space: " in out
+    machine.ok("image", "prune", "-f")
     assert IMAGE in machine.ok("images")
 
 
-def test_info_and_version_and_df(machine: Machine) -> None:
+def test_info_and_version(machine: Machine) -> None:
     info = machine.ok("info")
     assert "Images: " in info
     assert " Storage Driver: overlayfs\n" in info
     assert machine.ok("info", "-f", "{{.Driver}}") == "overlayfs\n"
     assert "Version:" in machine.ok("version")
-    assert machine.ok("system", "df").split()[:2] == ["TYPE", "TOTAL"]

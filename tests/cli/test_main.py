@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cloche as package
 from cloche.cli import main
+from cloche.cli.arguments import Command
 from cloche.cli.commands import ALIASES, COMMANDS, GROUPS
-from cloche.errors import FailedPrecondition, NotFound
+from cloche.errors import NotFound
+from cloche.runtime.container import ExecFailed
 
 SOURCE = str(Path(main.__file__).parents[2])
 
@@ -95,11 +98,8 @@ def test_dash_h_is_the_hostname_of_a_run_and_help_elsewhere(capfd: pytest.Captur
 
 @pytest.mark.parametrize("flag", ["--version", "-v"])
 def test_the_version_is_that_of_the_package(flag: str) -> None:
-    import tomllib
-
-    project = tomllib.loads((Path(SOURCE).parent / "pyproject.toml").read_text())["project"]
     result = cloche(flag)
-    assert (result.returncode, result.stdout) == (0, f"Cloche version {project['version']}\n")
+    assert (result.returncode, result.stdout) == (0, f"Cloche version {package.__version__}\n")
 
 
 def test_version_can_be_asked_for_by_template(capfd: pytest.CaptureFixture[str]) -> None:
@@ -109,23 +109,21 @@ def test_version_can_be_asked_for_by_template(capfd: pytest.CaptureFixture[str])
     assert system == "linux"
 
 
-@pytest.mark.parametrize(
-    ("error", "failure", "code"),
-    [
-        (NotFound("x"), 125, 125),
-        (NotFound("x"), 1, 1),
-        (FileNotFoundError(2, "x"), 125, 125),
-    ],
-)
-def test_exit_codes_of_errors(error: Exception, failure: int, code: int) -> None:
-    assert main.exit_code(error, failure) == code
+def obeying(failure: int, *, invokes: bool) -> Command:
+    return Command("", lambda session, parsed: 0, failure=failure, invokes=invokes)
 
 
-@pytest.mark.parametrize(("errno", "code"), [(2, 127), (13, 126), (8, 126), (20, 126), (None, 125)])
-def test_a_program_that_cannot_be_executed_has_its_own_exit_codes(errno: int | None, code: int) -> None:
-    error = FailedPrecondition("x")
-    error.errno = errno  # type: ignore[attr-defined]
-    assert main.exit_code(error, 125) == code
+@pytest.mark.parametrize("error", [NotFound("x"), FileNotFoundError(2, "x"), KeyError("x")])
+def test_an_error_has_the_exit_code_of_its_command(error: Exception) -> None:
+    assert main.exit_code(error, obeying(125, invokes=True)) == 125
+    assert main.exit_code(error, obeying(1, invokes=True)) == 1
+
+
+@pytest.mark.parametrize(("errno", "code"), [(2, 127), (13, 126), (8, 126), (20, 126)])
+def test_a_program_that_cannot_be_executed_has_its_own_exit_codes(errno: int, code: int) -> None:
+    error = ExecFailed("x", errno)
+    assert main.exit_code(error, obeying(125, invokes=True)) == code
+    assert main.exit_code(error, obeying(1, invokes=False)) == 1
 
 
 def test_a_reader_that_went_away_ends_the_command_by_sigpipe() -> None:
@@ -168,5 +166,5 @@ def test_the_version_loads_almost_nothing() -> None:
     loaded = result.stdout.splitlines()[-1].split()
     light = {f"cloche.cli.{name}" for name in ("main", "arguments", "output", "session", "system")}
     assert set(loaded) <= LEAST_MODULES | light | {"os", "stat", "_stat", "posixpath"} | {
-        *("abc", "_abc", "_collections_abc", "genericpath", "io", "os.path"),
+        *("__future__", "abc", "_abc", "_collections_abc", "genericpath", "io", "os.path"),
     }

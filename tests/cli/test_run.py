@@ -25,7 +25,7 @@ def inside(machine: Machine, script: str, *flags: str) -> str:
         (["true"], 0),
         (["false"], 1),
         (["sh", "-c", "exit 42"], 42),
-        (["sh", "-c", "kill -KILL $$"], 137),
+        (["sh", "-c", "sh -c 'kill -KILL $$'; exit $?"], 137),
         (["sh", "-c", "sh -c 'kill -TERM $$'; exit $?"], 143),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_reader_that_goes_away_ends_it_all(machine: Machine) -> None:
     assert process.stdout is not None
     assert process.stdout.read(4) == b"y\ny\n"
     process.stdout.close()
-    assert process.wait(20) in (141, 128 + signal.SIGPIPE, -signal.SIGPIPE, 1)
+    assert process.wait(20) == 141
     assert machine.ok("ps", "-aq") == ""
 
 

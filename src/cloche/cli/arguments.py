@@ -57,6 +57,7 @@ class Command(Record):
     maximum: int | None = 0
     passes_on: bool = False  # the rest of the line, from the first argument, is another program's
     failure: int = 1  # exit code of an error of the engine
+    invokes: bool = False  # has exit codes of its own where a program cannot be executed
     description: str = ""
 
 

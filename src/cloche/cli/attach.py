@@ -64,7 +64,7 @@ def _start(session: Session, parsed: Parsed) -> int:
         return join(container, parsed, stdin=stdin)
     if container.options.tty and stdin:
         require_terminal()
-        container.start()
+        container.start(hold=True)
         return join(container, parsed)
     with SignalProxy() as proxy:
         return container.run(

@@ -43,7 +43,6 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "image prune": ("images", "PRUNE", "Remove images that nothing uses"),
     "image inspect": ("inspection", "IMAGE_INSPECT", "Show all that is known about images"),
     "image from-host": ("transfer", "FROM_HOST", "Make an image of this machine's own programs"),
-    "system df": ("system", "DF", "Show the disk space that images and containers take"),
     "system prune": ("system", "PRUNE", "Remove stopped containers and unused images"),
 }
 
@@ -94,7 +93,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "system": (
         "Look at and clean this installation",
-        {"df": "system df", "info": "info", "prune": "system prune"},
+        {"info": "info", "prune": "system prune"},
     ),
 }
 

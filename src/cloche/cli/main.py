@@ -48,9 +48,24 @@ def main() -> NoReturn:
 
 def run(line_words: Sequence[str]) -> int:
     """Run one command line (without the program's name) and return its exit code."""
-    words = list(line_words)
     try:
-        return _global(words)
+        return _global(list(line_words))
+    except BrokenPipeError:
+        _die_of("SIGPIPE")
+    except KeyboardInterrupt:
+        _die_of("SIGINT")
+
+
+def _global(words: list[str]) -> int:
+    try:
+        flags = parse(GLOBAL_GROUPS, words, passes_on=True)
+        if flags.on("version"):
+            from cloche.cli.system import version_line
+
+            line(version_line())
+            return 0
+        if not flags.arguments:
+            raise HelpWanted
     except HelpWanted:
         from cloche.cli import pages
 
@@ -58,19 +73,6 @@ def run(line_words: Sequence[str]) -> int:
         return 0
     except UsageError as error:
         return _usage(error, "cloche")
-    except BrokenPipeError:
-        _die_of("SIGPIPE")
-
-
-def _global(words: list[str]) -> int:
-    flags = parse(GLOBAL_GROUPS, words, passes_on=True)
-    if flags.on("version"):
-        from cloche.cli.system import version_line
-
-        line(version_line())
-        return 0
-    if not flags.arguments:
-        raise HelpWanted
     return _command(Session(flags, os.environ), flags.arguments)
 
 
@@ -102,24 +104,20 @@ def _obey(command: Command, session: Session, parsed: Parsed) -> int:
             return command.run(session, parsed)
         finally:
             session.close()
-    except (UsageError, HelpWanted):
+    except (UsageError, HelpWanted, BrokenPipeError):
         raise
-    except BrokenPipeError:
-        _die_of("SIGPIPE")
-    except KeyboardInterrupt:
-        _die_of("SIGINT")
     except Exception as error:
         if session.debug:
             _traceback()
         warn(_message(error))
-        return exit_code(error, command.failure)
+        return exit_code(error, command)
 
 
-def exit_code(error: Exception, failure: int) -> int:
-    """126 or 127 where a program could not be executed in a container, as docker has it."""
+def exit_code(error: Exception, command: Command) -> int:
+    """The command's code for errors; 126 or 127 where a program in a container was not executable."""
     errno = getattr(error, "errno", None) if isinstance(error, ClocheError) else None
-    if errno is None or failure == 1:
-        return failure
+    if errno is None or not command.invokes:
+        return command.failure
     return _COMMAND_NOT_FOUND if errno == _ENOENT else _COMMAND_NOT_INVOKABLE
 
 

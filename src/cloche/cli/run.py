@@ -62,13 +62,13 @@ def _interactive(wanted: _Wanted, parsed: Parsed) -> int:
 
     attach.require_terminal()
     container = wanted.container()
-    _started(container, parsed)
+    _started(container, parsed, hold=True)
     return attach.join(container, parsed)
 
 
-def _started(container: Container, parsed: Parsed) -> None:
+def _started(container: Container, parsed: Parsed, *, hold: bool = False) -> None:
     try:
-        container.start()
+        container.start(hold=hold)
     except BaseException:
         if parsed.on("rm"):
             container.remove(force=True, volumes=True)
@@ -118,7 +118,7 @@ def _image(engine: Engine, parsed: Parsed, name: str) -> Image:
         try:
             return engine.images.get(name, platform=platform)
         except NotFound:
-            if pull == "never":
+            if pull == "never" or engine.images.exists(name):
                 raise
     from cloche.cli import transfer
 
@@ -135,6 +135,7 @@ RUN = Command(
     maximum=None,
     passes_on=True,
     failure=_FAILURE,
+    invokes=True,
 )
 CREATE = Command(
     "[OPTIONS] IMAGE [COMMAND] [ARG...]",

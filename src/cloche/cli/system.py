@@ -7,7 +7,7 @@ import sys
 
 import cloche
 from cloche.cli.arguments import Command
-from cloche.cli.output import line, write
+from cloche.cli.output import line, one_line, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,4 +54,66 @@ def _about() -> dict[str, Any]:
     }
 
 
+def _info(session: Session, parsed: Parsed) -> int:
+    document = session.engine.information()
+    form = parsed.text("format")
+    if form:
+        from cloche.cli.table import templated_document
+
+        line(templated_document(document, form))
+        return 0
+    write("".join(f"{title}: {one_line(str(value))}\n" for title, value in _information(document)))
+    for warning in document["Warnings"] or ():
+        write(f"WARNING: {one_line(warning)}\n", 2)
+    return 0
+
+
+def _information(document: dict[str, Any]) -> list[tuple[str, Any]]:
+    from cloche.cli import human
+
+    return [
+        ("Client", "Cloche"),
+        (" Version", cloche.__version__),
+        ("\nServer", "Cloche (embedded)"),
+        (" Containers", document["Containers"]),
+        ("  Running", document["ContainersRunning"]),
+        ("  Paused", document["ContainersPaused"]),
+        ("  Stopped", document["ContainersStopped"]),
+        (" Images", document["Images"]),
+        (" Server Version", cloche.__version__),
+        (" Storage Driver", document["Driver"]),
+        (" Logging Driver", document["LoggingDriver"]),
+        (" Cgroup Driver", document["CgroupDriver"]),
+        (" Cgroup Version", document["CgroupVersion"]),
+        (" Default Runtime", document["DefaultRuntime"]),
+        (" Security Options", ", ".join(document["SecurityOptions"])),
+        (" Kernel Version", document["KernelVersion"]),
+        (" Operating System", document["OperatingSystem"]),
+        (" OSType", document["OSType"]),
+        (" Architecture", document["Architecture"]),
+        (" CPUs", document["NCPU"]),
+        (" Total Memory", human.binary_size(document["MemTotal"])),
+        (" Name", document["Name"]),
+        (" Namespace", document["Namespace"]),
+        (" Root Dir", document["DockerRootDir"]),
+        (" State Dir", document["StateDir"]),
+    ]
+
+
+def _prune(session: Session, parsed: Parsed) -> int:
+    from cloche.cli.lifecycle import confirmed
+
+    if not confirmed(parsed, "all stopped containers and all images without a name"):
+        return 0
+    containers, images = session.engine.containers.prune(), session.engine.images.prune()
+    for title, removed in (("Containers", containers), ("Images", images)):
+        if removed:
+            write(f"Deleted {title}:\n" + "".join(f"{one_line(each)}\n" for each in removed) + "\n")
+    return 0
+
+
 VERSION = Command("[OPTIONS]", _version, groups=_FORMAT)
+INFO = Command("[OPTIONS]", _info, groups=_FORMAT)
+PRUNE = Command(
+    "[OPTIONS]", _prune, groups=(("Options", (("force", "f", "bool", "Do not ask whether it is meant"),)),)
+)

@@ -7,7 +7,7 @@ import sys
 
 from cloche.cli.arguments import Command
 from cloche.cli.output import line, one_line, warn, write
-from cloche.errors import FailedPrecondition, InvalidArgument
+from cloche.errors import FailedPrecondition
 from cloche.spec import reference as references
 
 TYPE_CHECKING = False
@@ -90,19 +90,10 @@ def _save(session: Session, parsed: Parsed) -> int:
         session.engine.images.save(parsed.arguments, sys.stdout.buffer, platform=platform)
         sys.stdout.buffer.flush()
         return 0
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise InvalidArgument(f"{folder}: no such directory to save an archive in")
-    # Under another name until it is whole: a failed save leaves neither a torn file nor loses the old one.
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with open(partial, "xb") as file:
-            session.engine.images.save(parsed.arguments, file, platform=platform)
-        os.replace(partial, path)
-    except BaseException:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        raise
+    from cloche.cli.output_file import OutputFile
+
+    with OutputFile(path) as file:
+        session.engine.images.save(parsed.arguments, file, platform=platform)
     return 0
 
 
@@ -130,7 +121,7 @@ IMPORT = Command(
     groups=(("Options", (_INPUT,)),),
     maximum=2,
     description=(
-        "Read images from an OCI layout, an OCI archive or a docker archive.\n"
+        "Read images from an OCI or docker archive, or from an OCI layout.\n"
         "NAME is given to an image that has none there."
     ),
 )
