@@ -7,6 +7,7 @@ import pytest
 
 from cloche.errors import FailedPrecondition, Unavailable
 from cloche.spec.mount import Mount
+from cloche.store import clock
 from cloche.store.metadata import Metadata
 from cloche.store.snapshots.native import Native
 from tests.store import children
@@ -37,11 +38,12 @@ PREPARE = """
 
 @pytest.mark.parametrize("fault", ["metadata.committed", "snapshot.copied", "metadata.commit:2"])
 def test_a_copy_that_was_interrupted_is_never_taken_for_whole(
-    metadata: Metadata, native: Native, tmp_path: Path, fault: str
+    metadata: Metadata, native: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     with layer(metadata, native, "image") as root:
         (root / "file").write_text("here")
     children.run_killed(tmp_path, PREPARE, fault)
+    monkeypatch.setattr(clock, "_offset", clock.HOUR)
     whole = os.path.isdir(f"{native.root}/snapshots/2")
     assert whole is (fault == "metadata.commit:2")
     with metadata.write() as tx:
@@ -54,7 +56,10 @@ def test_a_copy_that_was_interrupted_is_never_taken_for_whole(
     assert os.listdir(f"{native.root}/snapshots") == ["1"]
 
 
-def test_a_copy_under_way_is_not_ready_and_not_garbage(metadata: Metadata, native: Native) -> None:
+def test_a_copy_under_way_is_not_ready_and_not_garbage(
+    metadata: Metadata, native: Native, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_offset", clock.HOUR)
     with layer(metadata, native, "image"):
         pass
     with metadata.write() as tx:

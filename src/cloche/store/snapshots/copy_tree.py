@@ -22,13 +22,16 @@ def copy_tree(source: str, target: str) -> None:
 
     Keeps hard links, holes, symlinks, devices, sockets and fifos, owners, modes, xattrs and times
     to the nanosecond; shares blocks where the filesystem can. The source must not change meanwhile.
-    Raises OSError; what was copied so far is the caller's to remove.
+    Raises OSError (ENAMETOOLONG where it nests deeper than some hundred directories); what was
+    copied so far is the caller's to remove.
     """
     original = os.open(source, _DIRECTORY)
     try:
         copy = os.open(target, _DIRECTORY)
         try:
             _Copier(copy).directory(original, copy, "")
+        except RecursionError:
+            raise OSError(errno.ENAMETOOLONG, "directories nest too deep to be copied", source) from None
         finally:
             os.close(copy)
     finally:

@@ -4,46 +4,60 @@ from __future__ import annotations
 
 import os
 
+from cloche.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from cloche.store.snapshots.rows import Usage
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_PATH_LIMIT = 3000
 
 
 def disk_usage(path: str) -> Usage:
     """Bytes (blocks, as du counts them) and inodes of a tree, itself included.
 
-    A file with several links counts once. What vanishes meanwhile does not count.
+    A file with several links counts once. What vanishes meanwhile does not count; the tree may be
+    in use by a container, deeper than any path, and no symlink in it is followed.
     """
-    top = os.open(path, _DIRECTORY)
-    status = os.fstat(top)
+    top = _Anchor(os.open(path, _DIRECTORY))
+    status = os.fstat(top.descriptor)
     seen = {(status.st_dev, status.st_ino)}
-    try:
-        size = status.st_blocks * 512 + _below(top, seen)
-    finally:
-        os.close(top)
+    size = status.st_blocks * 512
+    left = [(top, ".")]
+    while left:
+        anchor, relative = left.pop()
+        try:
+            directory = _Anchor(_open(anchor.descriptor, relative))
+        except OSError:
+            continue
+        if len(relative) > _PATH_LIMIT:
+            anchor, relative = directory, "."
+        with os.scandir(directory.descriptor) as entries:
+            for entry in entries:
+                size += _entry(entry, seen)
+                if entry.is_dir(follow_symlinks=False):
+                    left.append((anchor, f"{relative}/{entry.name}"))
     return Usage(size, len(seen))
 
 
-def _below(directory: int, seen: set[tuple[int, int]]) -> int:
-    size = 0
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                size += status.st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    size += _enter(directory, entry.name, seen)
-            except FileNotFoundError:
-                continue
-    return size
+class _Anchor:
+    """An open directory that others are opened from, closed with the last of them."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
 
 
-def _enter(directory: int, name: str, seen: set[tuple[int, int]]) -> int:
-    descriptor = os.open(name, _DIRECTORY, dir_fd=directory)
+def _entry(entry: os.DirEntry[str], seen: set[tuple[int, int]]) -> int:
     try:
-        return _below(descriptor, seen)
-    finally:
-        os.close(descriptor)
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    if (status.st_dev, status.st_ino) in seen:
+        return 0
+    seen.add((status.st_dev, status.st_ino))
+    return status.st_blocks * 512
+
+
+def _open(directory: int, path: str) -> int:
+    return openat2(directory, path, _DIRECTORY, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from cloche.store import faults
+from cloche.store import clock, faults
 from cloche.store.snapshots import rows, trash
 from cloche.store.snapshots.rows import ACTIVE, VIEW, Info, Snapshot, Usage
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from cloche.spec.mount import Mount
     from cloche.store.metadata import Transaction, WriteTransaction
+
+_MINUTE_NS = 60 * clock.SECOND
 
 
 class LocalSnapshotter:
@@ -163,7 +165,7 @@ class LocalSnapshotter:
         for entry in self._entries():
             path = f"{self.root}/snapshots/{entry}"
             if entry.startswith("new-"):
-                garbage = not is_being_filled(path)
+                garbage = _is_old(path) and not is_being_filled(path)
             else:
                 garbage = not entry.isdecimal() or int(entry) not in numbers
             if garbage:
@@ -215,6 +217,14 @@ class LocalSnapshotter:
 
     def _require_ready(self, key: str, snapshot: Snapshot) -> None:
         """Raise when an active snapshot is not there whole."""
+
+
+def _is_old(path: str) -> bool:
+    # Between making a directory to fill and locking it nothing shows that it is alive.
+    try:
+        return clock.now() - os.stat(path, follow_symlinks=False).st_ctime_ns > _MINUTE_NS
+    except FileNotFoundError:
+        return False
 
 
 def is_being_filled(path: str) -> bool:
