@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,9 @@ def test_names_have_the_kernels_numbers() -> None:
     assert capabilities.BITS["CAP_CHECKPOINT_RESTORE"] == 40
 
 
-def test_capsh_names_the_same_bits() -> None:
+def test_capsh_names_the_same_bits(peer: Callable[[str], str]) -> None:
     decoded = subprocess.run(
-        ["capsh", f"--decode={capabilities.supported():x}"], check=True, capture_output=True, text=True
+        [peer("capsh"), f"--decode={capabilities.supported():x}"], check=True, capture_output=True, text=True
     ).stdout
     ours = ",".join(capabilities.names(capabilities.supported())).lower()
     assert decoded.strip().endswith("=" + ours)

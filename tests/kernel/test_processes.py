@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from cloche.kernel import processes
 
 
-def test_this_process_is_described_as_ps_does() -> None:
+def test_this_process_is_described_as_ps_does(peer: Callable[[str], str]) -> None:
     (mine,) = processes.describe([os.getpid()])
     columns = "ppid=,uid=,gid=,nice=,nlwp=,comm="
     shown = subprocess.run(
-        ["ps", "-o", columns, "-p", str(os.getpid())], check=True, capture_output=True, text=True
+        [peer("ps"), "-o", columns, "-p", str(os.getpid())], check=True, capture_output=True, text=True
     ).stdout.split()
     ours = [mine.parent, mine.uid, mine.gid, mine.nice, mine.threads, mine.name]
     assert shown == [str(value) for value in ours]

@@ -79,7 +79,7 @@ class Cgroup:
                     self._forget(directory)
         except BaseException:
             for directory in reversed(made):
-                os.rmdir(directory)
+                _quietly_remove(directory)
             raise
 
     def _directories(self) -> list[str]:
@@ -323,6 +323,13 @@ def _seed_cpuset(directory: str, *, fresh: bool = False) -> None:
             value = read(f"{parent}/{file}")
         if fresh or not read(f"{directory}/{file}"):
             write(f"{directory}/{file}", value)
+
+
+def _quietly_remove(directory: str) -> None:
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass  # a parent in which somebody else made a cgroup meanwhile
 
 
 def _quietly_write(path: str, value: str) -> None:
