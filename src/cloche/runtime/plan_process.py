@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cloche.runtime.facts import Facts
     from cloche.spec.config import Process
 
 # SECCOMP_FILTER_FLAG_* are in the program's flags; 0o022 is what the specification's umask is unset to.
@@ -41,6 +42,32 @@ def streams(process: Process) -> Iterator[Step]:
     uid = process.get("user", {}).get("uid", 0)
     if not process.get("terminal") and uid:
         yield Step("process.user.uid", STAGE_TWO, op.OwnStdio(uid))
+
+
+def is_labelled(process: Process) -> bool:
+    """Whether a security module has something to do with the process."""
+    return bool(process.get("apparmorProfile") or process.get("selinuxLabel"))
+
+
+def labelled_proc(process: Process) -> Iterator[Step]:
+    """For exec: the procfs that labels are written through."""
+    if is_labelled(process):
+        yield Step("process", STAGE_TWO, op.OpenProc())
+
+
+def labels(process: Process) -> Iterator[Step]:
+    """What the program's execution changes to: an AppArmor profile, an SELinux context."""
+    if profile := process.get("apparmorProfile"):
+        write = op.WriteAttribute("attr/apparmor/exec", f"exec {profile}")
+        yield Step("process.apparmorProfile", STAGE_TWO, write)
+    if label := process.get("selinuxLabel"):
+        yield Step("process.selinuxLabel", STAGE_TWO, op.WriteAttribute("attr/exec", label))
+
+
+def keyring(facts: Facts) -> Iterator[Step]:
+    """A session keyring of its own, so that the caller's keys are not inherited."""
+    if facts.keyring:
+        yield Step("process", STAGE_TWO, op.JoinKeyring(f"_ses.{facts.id}"))
 
 
 def limits(process: Process, *, raised: bool) -> Iterator[Step]:
@@ -110,8 +137,8 @@ def _candidates(process: Process) -> tuple[str, ...]:
 
 
 def execute(process: Process, home: str) -> Iterator[Step]:
-    """execve(2), HOME added where the environment lacks it."""
-    environment = list(process.get("env", ()))
-    if home and not any(variable.startswith("HOME=") for variable in environment):
-        environment.append(f"HOME={home}")
-    yield Step("process.args", STAGE_TWO, op.Execute(tuple(process["args"]), tuple(environment)))
+    """execve(2), HOME added where the environment lacks it; of two variables of a name the last counts."""
+    environment = {variable.partition("=")[0]: variable for variable in process.get("env", ())}
+    if home:
+        environment.setdefault("HOME", f"HOME={home}")
+    yield Step("process.args", STAGE_TWO, op.Execute(tuple(process["args"]), tuple(environment.values())))

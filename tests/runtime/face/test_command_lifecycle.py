@@ -150,11 +150,57 @@ def test_kill_of_a_stopped_container_is_refused_in_the_words_callers_know(
     assert "container not running" in last_line(result)
 
 
+def test_kill_of_all_processes_does_not_mind_that_there_are_none(runtime: Runtime, sleeper: Bundle) -> None:
+    container_id = run_detached(runtime, sleeper)
+    stop(runtime, container_id)
+    assert runtime("kill", "--all", container_id, "KILL").returncode == 0
+
+
+def test_kill_of_all_processes_reaches_each(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.command("sh", "-c", "sleep 300 & sleep 300; echo $?")
+    container_id = unique("all")
+    words = runtime.words("run", "--bundle", str(bundle.path), container_id)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(json.loads(runtime("ps", "-f", "json", container_id).stdout or "[]")) == 3)
+        assert runtime("kill", "--all", container_id, "TERM").returncode == 0
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+        assert output == b"143\n"
+
+
 def test_an_unknown_signal_is_refused(runtime: Runtime, sleeper: Bundle) -> None:
     container_id = create(runtime, sleeper)
     result = runtime("kill", container_id, "NONSENSE")
     assert result.returncode == 1
     assert "unknown signal" in last_line(result)
+
+
+def test_exec_takes_its_settings_from_flags_and_configuration(runtime: Runtime, sleeper: Bundle) -> None:
+    container_id = run_detached(runtime, sleeper)
+    flags = "-e A=1 -e TERM=other -e A=2,3 --cwd /tmp --user 5:6 -g 7 -g=8".split()
+    result = runtime("exec", *flags, container_id, "sh", "-c", "id; pwd; echo $A $TERM; env | grep -c ^A=")
+    assert result.stdout.splitlines() == ["uid=5 gid=6 groups=7,8", "/tmp", "2,3 other", "1"]
+    flags = ["--cap", "CAP_SYS_TIME", "--no-new-privs=false"]
+    result = runtime("exec", *flags, container_id, "grep", "-E", "CapEff|NoNew", "/proc/self/status")
+    assert result.stdout.split() == ["CapEff:", "0000000022000420", "NoNewPrivs:", "0"]
+
+
+def test_exec_takes_a_whole_process_from_a_file(runtime: Runtime, sleeper: Bundle, tmp_path: Path) -> None:
+    container_id = run_detached(runtime, sleeper)
+    process = tmp_path / "process.json"
+    process.write_text(json.dumps({"args": ["/bin/sh", "-c", "pwd; echo $A"], "cwd": "/etc", "env": ["A=b"]}))
+    assert runtime("exec", "-p", str(process), container_id).stdout == "/etc\nb\n"
+
+
+def test_a_detached_exec_writes_its_pid_and_returns(
+    runtime: Runtime, sleeper: Bundle, tmp_path: Path
+) -> None:
+    container_id = run_detached(runtime, sleeper)
+    pid_file = tmp_path / "pid"
+    flags = ("--detach", "--pid-file", str(pid_file))
+    assert runtime.start_detached("exec", *flags, container_id, "sleep", "301") == 0
+    pid = int(pid_file.read_text())
+    wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00301\x00")
+    assert pid in json.loads(runtime("ps", "-f", "json", container_id).stdout)
 
 
 def test_pause_and_resume(runtime: Runtime, sleeper: Bundle) -> None:

@@ -52,7 +52,11 @@ def kill(invocation: Invocation) -> int:
     everyone = invocation.options.switch("all")
     container = invocation.container()
     signal = signal_number(words[1] if len(words) > 1 else "SIGTERM")
-    if not everyone and container.status() == "stopped":
+    stopped = container.status() == "stopped"
+    if everyone and stopped and not container.processes():
+        # Whoever wants all of them gone has it.
+        return 0
+    if stopped and not everyone:
         raise FailedPrecondition("container not running")
     container.kill(signal, everyone=everyone)
     return 0
