@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: seconds: the medians of our work and of theirs. must, aim: ratios."""
+    """One comparison.
+
+    seconds: the medians of our work and of theirs. must, aim: ratios; not every row has a must.
+    """
 
     work: str
     beside: str
     seconds: Sequence[float]
-    must: float
+    must: float | None
     aim: float
 
     @property
@@ -26,12 +29,18 @@ class Row:
         """How the ratio stands to must and aim."""
         if self.ratio <= self.aim:
             return "aim reached"
-        return "ok" if self.ratio <= self.must else "MISSED"
+        return "MISSED" if self.missed else "ok" if self.must is not None else ""
+
+    @property
+    def missed(self) -> bool:
+        """Whether the ratio is worse than it must be."""
+        return self.must is not None and self.ratio > self.must
 
     def cells(self) -> tuple[str, ...]:
         """The row's texts in the order of the heading."""
         milliseconds = [f"{seconds * 1000:.1f}" for seconds in self.seconds]
-        ratios = [f"{ratio:.2f}" for ratio in (self.ratio, self.must, self.aim)]
+        must = "-" if self.must is None else f"{self.must:.2f}"
+        ratios = [f"{self.ratio:.2f}", must, f"{self.aim:.2f}"]
         return (self.work, self.beside, *milliseconds, *ratios, self.verdict)
 
 
