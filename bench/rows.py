@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import count
 
 from bench.measure import Work, command, side_by_side
-from bench.stage import IMAGE, Stage
+from bench.stage import Stage
 from bench.table import Row
 from tests.peers import peer
 
@@ -24,13 +24,12 @@ def runtime(stage: Stage, rounds: int) -> list[Row]:
 def embedded(stage: Stage, rounds: int) -> list[Row]:
     """A container from an image by one command."""
     names = count()
-    assert stage.engine
     ours = command(
-        stage.command("cloche"), *stage.places, "run", "--rm", "--network", "none", IMAGE, "/bin/true"
+        stage.command("cloche"), *stage.places, "run", "--rm", "--network", "none", stage.image, "/bin/true"
     )
 
     def theirs() -> None:
-        command(*stage.containerd.ctr("run", "--rm", IMAGE, f"bench-{next(names)}", "/bin/true"))()
+        command(*stage.containerd.ctr("run", "--rm", stage.image, f"bench-{next(names)}", "/bin/true"))()
 
     return [Row("cloche run --rm", "ctr run --rm", side_by_side([ours, theirs], rounds), 0.5, 0.15)]
 
@@ -44,7 +43,7 @@ def library(stage: Stage, rounds: int) -> list[Row]:
     engine = stage.engine
 
     def ours() -> None:
-        result = engine.run(IMAGE, ["/bin/true"], network="none")
+        result = engine.run(stage.image, ["/bin/true"], network="none")
         if result.exit_code:
             raise RuntimeError(f"engine.run: exit code {result.exit_code}: {result.stderr!r}")
 
@@ -81,7 +80,6 @@ def _pulls(ours: Work, theirs: Work, rounds: int, clean: Work) -> list[float]:
 def commands(stage: Stage, rounds: int) -> list[Row]:
     """The commands that only answer."""
     cloche = (stage.command("cloche"), *stage.places)
-    assert stage.engine
     version = [command(*cloche, "--version"), command(*stage.containerd.ctr("version"))]
     listing = [command(*cloche, "ps"), command(*stage.containerd.ctr("containers", "ls"))]
     return [

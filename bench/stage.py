@@ -76,6 +76,11 @@ class Stage:
         engine.images.load(str(self.archive))
         return engine
 
+    @property
+    def image(self) -> str:
+        """The name of the small image, which the engine has by then."""
+        return self.engine.images.get(IMAGE).reference
+
     @cached_property
     def containerd(self) -> Containerd:
         """A containerd that has the image."""
