@@ -14,12 +14,11 @@ from cloche.errors import FailedPrecondition, InvalidArgument, Unavailable
 from cloche.kernel.cgroups import files
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import Layout, layout
-from tests.kernel.cgroups.conftest import Inside
+from tests.kernel.cgroups.conftest import Inside, v1_only
 from tests.waiting import wait_until
 
 NewCgroup = Callable[..., Cgroup]
 V1 = [name for hierarchy in layout().legacy for name in hierarchy.controllers]
-v1_only = pytest.mark.skipif("memory" not in V1, reason="the controllers are not in v1 here")
 
 
 def value(cgroup: Cgroup, controller: str, file: str) -> str:
@@ -155,6 +154,7 @@ def test_a_limit_that_the_kernel_refuses_names_its_place(new_cgroup: NewCgroup) 
         cgroup.apply({"cpu": {"quota": 5}})
 
 
+@v1_only
 def test_a_limit_without_its_controller_is_refused_by_name(new_cgroup: NewCgroup) -> None:
     cgroup = new_cgroup()
     without = Cgroup.load(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import layout
-from tests.kernel.cgroups.conftest import Inside
+from tests.kernel.cgroups.conftest import Inside, v1_only
 from tests.waiting import wait_until
 
 NewCgroup = Callable[..., Cgroup]
@@ -24,6 +24,7 @@ while True:
 """
 
 
+@v1_only
 def test_a_paused_cgroup_stands_still(new_cgroup: NewCgroup, inside: Inside) -> None:
     cgroup = new_cgroup()
     process = inside(cgroup, sys.executable, "-I", "-S", "-c", "while True: pass")
@@ -49,6 +50,7 @@ def test_a_paused_cgroup_dies_when_killed(new_cgroup: NewCgroup, inside: Inside)
     assert not cgroup.frozen()
 
 
+@v1_only
 def test_another_signal_leaves_a_paused_cgroup_paused(new_cgroup: NewCgroup, inside: Inside) -> None:
     cgroup = new_cgroup()
     process = inside(cgroup, "sleep", "60")
