@@ -6,7 +6,6 @@ socket 6, dataclasses 16, asyncio 45.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -138,4 +137,6 @@ def test_cloche_runs_a_container_without_heavy_modules(
     # The first run may unpack and compile the filter; what counts is every other one.
     subprocess.run([cloche, *argv[1:]], check=True, capture_output=True)
     modules = loaded("from cloche.cli.main import main\nmain()", argv)
-    assert not heavy(modules), json.dumps(sorted(modules))
+    assert not heavy(modules)
+    # Compiling a filter takes longer than all the rest: the second time it comes from the cache.
+    assert "cloche.kernel.libseccomp" not in modules
