@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -372,6 +373,65 @@ def test_the_first_opening_after_a_reboot_looks_for_damage(path: str) -> None:
     Path(path + "-lock").write_bytes(b"00000000-0000-0000-0000-000000000000\n")
     with pytest.raises(DataLoss, match="damaged"), Metadata(path) as metadata, metadata.read():
         pass
+
+
+FILL = """
+    import subprocess
+    from cloche.errors import ResourceExhausted
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", root + "/small"], check=True)
+    metadata = Metadata(root + "/small/meta.db")
+    written = 0
+    try:
+        while True:
+            with metadata.write() as tx:
+                tx.on_rollback(lambda: print("undone"))
+                tx.change("INSERT INTO namespaces VALUES (?, ?)", (str(written), "x" * 20_000))
+            written += 1
+    except ResourceExhausted as error:
+        print(error)
+    with metadata.read() as tx:
+        assert tx.first("SELECT count(*) FROM namespaces") == (written,)
+    metadata.check()
+    metadata.close()
+    subprocess.run(["mount", "-o", "remount,size=10m", root + "/small"], check=True)
+    with metadata.write() as tx:
+        tx.change("INSERT INTO namespaces VALUES ('more', '')")
+    metadata.close()
+    subprocess.run(["umount", root + "/small"], check=True)
+"""
+
+
+def test_a_full_disk_undoes_the_transaction_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    with children.start(tmp_path, FILL, wrapper=("unshare", "--mount")) as child:
+        output, complaint = child.communicate(timeout=60)
+    assert child.returncode == 0, complaint
+    assert output.startswith("undone\n")
+    assert "full: free some space" in output
+
+
+def test_a_user_who_may_not_is_told_what_to_do(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o711)
+    code = """
+        from cloche.errors import PermissionDenied
+        os.setuid(65534)
+        try:
+            metadata.read()
+        except PermissionDenied as error:
+            print(error)
+    """
+    assert "be root, or choose another --root" in children.run(tmp_path, code)
+
+
+def test_a_root_that_cannot_be_is_told_plainly(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FailedPrecondition, match="cannot be opened"):
+        Metadata(str(tmp_path / "file/meta.db")).read()
+
+
+def test_a_mistake_in_a_statement_is_ours(path: str) -> None:
+    with Metadata(path) as metadata, metadata.read() as tx, pytest.raises(sqlite3.OperationalError):
+        tx.execute("SELECT nothing")
 
 
 def test_a_database_that_is_there_opens_within_two_milliseconds(path: str) -> None:

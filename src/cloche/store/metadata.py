@@ -11,7 +11,7 @@ import os
 from _thread import allocate_lock, get_ident
 
 from cloche.store import faults
-from cloche.store.session import Session, translated
+from cloche.store.session import Session, reraise
 from cloche.store.sqlite import Error
 
 TYPE_CHECKING = False
@@ -115,14 +115,14 @@ class Transaction:
         try:
             return self._run(sql, values).fetchall()
         except Error as error:
-            raise translated(error, self._session.path) from error
+            reraise(error, self._session.path)
 
     def first(self, sql: str, values: Sequence[Value] = ()) -> Row | None:
         """Run one statement and fetch its first row."""
         try:
             row: Row | None = self._run(sql, values).fetchone()
         except Error as error:
-            raise translated(error, self._session.path) from error
+            reraise(error, self._session.path)
         return row
 
     def __enter__(self) -> Self:
@@ -157,14 +157,14 @@ class WriteTransaction(Transaction):
         try:
             return self._run(sql, values).rowcount
         except Error as error:
-            raise translated(error, self._session.path) from error
+            reraise(error, self._session.path)
 
     def insert(self, sql: str, values: Sequence[Value] = ()) -> int:
         """Run one INSERT; returns the new row's number."""
         try:
             return self._run(sql, values).lastrowid or 0
         except Error as error:
-            raise translated(error, self._session.path) from error
+            reraise(error, self._session.path)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Have `undo` called if the transaction comes to nothing; the last registered goes first.

@@ -19,10 +19,14 @@ import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
-from cloche.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unavailable
+from cloche.errors import DataLoss, FailedPrecondition, PermissionDenied, ResourceExhausted, Unavailable
 from cloche.store import faults
 from cloche.store.schema import MIGRATIONS
 from cloche.store.sqlite import Connection, DatabaseError, Error, connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 CHECKPOINT_BYTES = 1 << 20
 """A log longer than this is written back when that disturbs nobody. The first process to open a
@@ -31,7 +35,8 @@ database reads its whole log, so a short one is worth more than few checkpoints.
 _IMPATIENT_BYTES = 16 * CHECKPOINT_BYTES
 _POLL_S = 0.0005
 
-_BUSY, _LOCKED, _NOMEM, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 7, 10, 11, 13, 14, 26
+_BUSY, _LOCKED, _NOMEM, _READONLY, _IOERR = 5, 6, 7, 8, 10
+_CORRUPT, _FULL, _CANTOPEN, _NOTADB = 11, 13, 14, 26
 _NO_CHECKPOINT_ON_CLOSE = 1006
 
 
@@ -57,7 +62,7 @@ class Session:
             if version != len(MIGRATIONS):
                 self._migrate(database)
         except Error as error:
-            raise translated(error, self.path) from error
+            reraise(error, self.path)
         self.database = database
         if os.pread(self._lock, 64, 0) != _boot_id():
             self.check()
@@ -107,7 +112,7 @@ class Session:
         try:
             found = [row[0] for row in self.database.execute("PRAGMA quick_check(3)")]
         except DatabaseError as error:
-            raise translated(error, self.path) from error
+            reraise(error, self.path)
         if found != ["ok"]:
             raise DataLoss(f"{self.path}: damaged ({found[0]}): move it away, and load the images again")
         os.pwrite(self._lock, _boot_id(), 0)
@@ -154,7 +159,7 @@ class Session:
             faults.point("metadata.checkpoint")
             return not self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except Error as error:
-            raise translated(error, self.path) from error
+            reraise(error, self.path)
         finally:
             self.database.execute(f"PRAGMA busy_timeout={int(self._patience_s * 1000)}")
             self.unlock()
@@ -174,10 +179,15 @@ class Session:
 def _open_lock(path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(path + "-lock", flags, 0o600)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o711, exist_ok=True)
-        return os.open(path + "-lock", flags, 0o600)
+        try:
+            return os.open(path + "-lock", flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o711, exist_ok=True)
+            return os.open(path + "-lock", flags, 0o600)
+    except PermissionError:
+        raise PermissionDenied(f"{path}: may not be opened: be root, or choose another --root") from None
+    except OSError as error:
+        raise FailedPrecondition(f"{path}: cannot be opened: {error.strerror}") from error
 
 
 def _boot_id() -> bytes:
@@ -188,15 +198,15 @@ def _boot_id() -> bytes:
         os.close(descriptor)
 
 
-def translated(error: Error, path: str) -> Exception:
-    """What an error of SQLite means to the user; itself where it can only be a mistake of ours."""
+def reraise(error: Error, path: str) -> NoReturn:
+    """Raise what an error of SQLite means to the user; itself where it can only be a mistake of ours."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (_BUSY, _LOCKED):
-        return Unavailable(f"{path}: other writers kept it busy: try again")
+        raise Unavailable(f"{path}: other writers kept it busy: try again") from error
     if code in (_CORRUPT, _NOTADB):
-        return DataLoss(f"{path}: damaged ({error}): move it away, and load the images again")
+        raise DataLoss(f"{path}: damaged ({error}): move it away, and load the images again") from error
     if code in (_FULL, _NOMEM):
-        return ResourceExhausted(f"{path}: {error}")
-    if code in (_IOERR, _CANTOPEN):
-        return FailedPrecondition(f"{path}: cannot be used: {error}")
-    return error
+        raise ResourceExhausted(f"{path}: {error}: free some space and try again") from error
+    if code in (_IOERR, _CANTOPEN, _READONLY):
+        raise FailedPrecondition(f"{path}: cannot be used: {error}") from error
+    raise error
