@@ -240,6 +240,34 @@ def test_what_a_killed_commit_left_is_forgotten_after_a_while(store: ContentStor
     assert os.listdir(f"{store.root}/ingest") == []
 
 
+FILL = """
+    import subprocess
+    from cloche.errors import ResourceExhausted
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", root + "/small"], check=True)
+    content = ContentStore(root + "/small/content")
+    data = bytes(range(256)) * 4000
+    with content.writer("ref", size=len(data)) as writer:
+        try:
+            writer.write(data)
+        except ResourceExhausted as error:
+            print(error)
+    subprocess.run(["mount", "-o", "remount,size=10m", root + "/small"], check=True)
+    with content.writer("ref", size=len(data)) as writer:
+        assert 0 < writer.offset < len(data)
+        writer.write(data[writer.offset :])
+        assert content.read(writer.commit()) == data
+    subprocess.run(["umount", root + "/small"], check=True)
+"""
+
+
+def test_a_full_disk_is_told_and_the_ingest_can_go_on_when_there_is_room(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    with children.start(tmp_path, FILL, wrapper=("unshare", "--mount")) as child:
+        output, complaint = child.communicate(timeout=60)
+    assert child.returncode == 0, complaint
+    assert "no space left" in output
+
+
 COMPETE = """
     from cloche.errors import Unavailable
     done = 0

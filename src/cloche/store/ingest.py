@@ -11,9 +11,10 @@ is not trusted. A blob is put in place by one rename after its bytes are on disk
 
 from __future__ import annotations
 
+import errno
 import os
 
-from cloche.errors import DataLoss, InvalidArgument, NotFound, Unavailable
+from cloche.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from cloche.spec import digest as digests
 from cloche.spec import document
 from cloche.spec.record import Record
@@ -76,15 +77,27 @@ class Writer:
             raise
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append bytes. Raises DataLoss as soon as there are more than the expected size."""
+        """Append bytes.
+
+        Raises DataLoss as soon as there are more than the expected size, and ResourceExhausted when
+        the disk is full; what was written until then is kept.
+        """
         view = memoryview(data).cast("B")
         if self._size is not None and self.offset + len(view) > self._size:
             raise DataLoss(f"{self._what()}: more than the expected {self._size} bytes arrived")
         while view:
-            written = os.write(self._file, view)
+            written = self._write(view)
             self._hash.update(view[:written])
             self.offset += written
             view = view[written:]
+
+    def _write(self, view: memoryview) -> int:
+        try:
+            return os.write(self._file, view)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ResourceExhausted(f"{self._what()}: no space left in {self._store.root}") from error
+            raise
 
     def restart(self) -> None:
         """Drop the bytes that are there and begin again at offset 0."""
