@@ -95,6 +95,7 @@ class Unpacking:
         self.chain_id = documents.chain_id(config.diff_ids)
         self.steps = self._missing(manifest.layers, config.diff_ids)
         self._extracted: dict[str, _Directory] = {}
+        self._done: Callable[[str], object] | None = None
 
     def __enter__(self) -> Unpacking:
         return self
@@ -117,10 +118,20 @@ class Unpacking:
                     return steps[count:]
         return steps
 
-    def extract(self, wait: Callable[[str], object] | None = None, *, durable: bool = True) -> None:
-        """Extract every layer that is missing (see unpack for the arguments)."""
+    def extract(
+        self,
+        wait: Callable[[str], object] | None = None,
+        *,
+        done: Callable[[str], object] | None = None,
+        durable: bool = True,
+    ) -> None:
+        """Extract every layer that is missing (see unpack for the arguments).
+
+        done: called with a blob's digest when it is extracted, in whatever thread did it.
+        """
         if not self.steps:
             return
+        self._done = done
         if self._snapshotter.name == _OVERLAY:
             _in_threads(self.steps, lambda step: self._extract_overlay(step, wait))
             if durable:
@@ -150,7 +161,7 @@ class Unpacking:
         blob = open(self._content.open(step.blob.digest), "rb", buffering=0)
         root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return layer.apply(
+            result = layer.apply(
                 blob,
                 root,
                 whiteouts=whiteouts,
@@ -161,6 +172,9 @@ class Unpacking:
         finally:
             os.close(root)
             blob.close()
+        if self._done is not None:
+            self._done(step.blob.digest)
+        return result
 
     def _commit_overlay(self, tx: WriteTransaction, step: Step, directory: _Directory) -> None:
         """Prepare a snapshot, put the extracted directory in the place of its empty one, and commit."""
