@@ -48,7 +48,7 @@ def berlin() -> Iterator[None]:
     ],
 )
 def test_a_time_is_understood_as_docker_does(berlin: None, text: str, seconds: float) -> None:
-    assert moments.parse(text, now=10000) == pytest.approx(seconds)
+    assert moments.parse(text, now_ns=10000 * 10**9) == round(seconds * 100) * 10**7
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,23 @@ def test_a_time_is_understood_as_docker_does(berlin: None, text: str, seconds: f
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     if text == "10":
-        assert moments.parse(text) == 10
+        assert moments.parse(text) == 10 * 10**9
         return
     with pytest.raises(InvalidArgument, match="invalid time"):
         moments.parse(text)
 
 
-@given(st.datetimes(timezones=st.just(datetime.UTC)))
+@given(st.datetimes(min_value=datetime.datetime(1970, 1, 1), timezones=st.just(datetime.UTC)))
 def test_every_rfc_3339_time_means_what_datetime_says(moment: datetime.datetime) -> None:
-    assert moments.rfc3339(moment.isoformat()) == pytest.approx(moment.timestamp(), abs=1e-3)
+    since = moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    assert moments.parse(moment.isoformat()) == since // datetime.timedelta(microseconds=1) * 1000
 
 
 @given(st.one_of(st.text(), st.text("0123456789-:.TZhms+ ", max_size=30)))
 def test_any_text_is_a_time_or_a_clean_error(text: str) -> None:
     message = "invalid time"
     try:
-        assert isinstance(moments.parse(text), float)
+        assert isinstance(moments.parse(text), int)
     except InvalidArgument as error:
         message = str(error)
     assert message.startswith("invalid time")

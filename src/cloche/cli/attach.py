@@ -19,10 +19,16 @@ _KEYS = ("detach-keys", "", "string", 'Keys that leave it running (default "ctrl
 _PROXY = ("sig-proxy", "", "bool", "Pass signals on to it (default true)")
 
 
+class NoTerminalError(FailedPrecondition):
+    """A person at a keyboard is needed, and the standard input is something else."""
+
+    exit_status = 1
+
+
 def require_terminal() -> None:
-    """Refuse what needs a person at a keyboard where the standard input is something else."""
+    """Raise NoTerminalError unless the standard input is a terminal."""
     if not os.isatty(0):
-        raise FailedPrecondition("the input device is not a TTY: leave -t out, or use a terminal")
+        raise NoTerminalError("the input device is not a TTY: leave -t out, or use a terminal")
 
 
 def join(container: Container, parsed: Parsed, *, stdin: bool = True) -> int:

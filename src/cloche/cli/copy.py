@@ -208,8 +208,8 @@ CP = Command(
     maximum=2,
     description=(
         "Copy files between a container and the host.\n\n"
-        'With "-" a tar archive is read from standard input and unpacked into a directory of\n'
-        "the container, or written to standard output."
+        'With "-" a tar archive is read from standard input and unpacked into a\n'
+        "directory of the container, or written to standard output."
     ),
 )
 DIFF = Command("CONTAINER", _diff, minimum=1, maximum=1)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from cloche.cli.arguments import Parsed
     from cloche.cli.session import Session
 
-_NANO = 1_000_000_000
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
 
@@ -38,7 +37,7 @@ def _tail(parsed: Parsed) -> int | None:
 
 
 def _moment_ns(text: str | None) -> int | None:
-    return None if not text else int(moments.parse(text) * _NANO)
+    return moments.parse(text) if text else None
 
 
 LOGS = Command(

@@ -117,7 +117,7 @@ def exit_code(error: Exception, command: Command) -> int:
     """The command's code for errors; 126 or 127 where a program in a container was not executable."""
     errno = getattr(error, "errno", None) if isinstance(error, ClocheError) else None
     if errno is None or not command.invokes:
-        return command.failure
+        return int(getattr(error, "exit_status", command.failure))
     return _COMMAND_NOT_FOUND if errno == _ENOENT else _COMMAND_NOT_INVOKABLE
 
 

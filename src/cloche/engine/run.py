@@ -98,6 +98,10 @@ class Capture:
         self._left -= len(data)
         self._parts[stream].append(data)
 
+    def refuses(self, stream: str) -> bool:
+        """Never: what is beyond the limit ends the run instead."""
+        return False
+
     def result(self, exit_code: int) -> Result:
         """Everything so far."""
         return Result(exit_code, b"".join(self._parts["stdout"]), b"".join(self._parts["stderr"]))

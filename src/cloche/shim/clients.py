@@ -49,6 +49,10 @@ class LocalClient:
             except OSError:
                 self._outputs[stream] = descriptor = -1
 
+    def refuses(self, stream: str) -> bool:
+        """Whether its reader went away."""
+        return self._outputs[stream] < 0
+
     def blocked(self) -> bool:
         """Never."""
         return False
@@ -104,6 +108,10 @@ class SocketClient:
             self._queue(frames.encode(frames.STDOUT if stream == "stdout" else frames.STDERR, data))
         elif self._wants & frames.WANTS_NEWS and not self._out:
             self._queue(frames.encode(frames.STDOUT))
+
+    def refuses(self, stream: str) -> bool:
+        """Never: others may attach later."""
+        return False
 
     def exited(self, code: int) -> None:
         """Tell it the exit code, as the last frame."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         def deliver(self, stream: str, data: bytes) -> None:
             """Take output of "stdout" or "stderr"."""
 
+        def refuses(self, stream: str) -> bool:
+            """Whether nobody will ever read that stream, and its writer shall know."""
+
         def blocked(self) -> bool:
             """Whether it can take no more for now."""
 
@@ -190,15 +193,16 @@ class Streams:
             # EIO: no process has the pty open any more.
             data = b""
         stream = self._outputs[descriptor]
-        if not data:
+        if data and self._log is not None:
+            self._log.write(stream, data)
+        for client in self.clients if data else ():
+            client.deliver(stream, data)
+        # Without a reader the container's program gets SIGPIPE, as in any pipeline (`… | head`).
+        refused = descriptor != self.console and any(client.refuses(stream) for client in self.clients)
+        if not data or refused:
             del self._outputs[descriptor]
             if descriptor != self.console:
                 os.close(descriptor)
-            return
-        if self._log is not None:
-            self._log.write(stream, data)
-        for client in self.clients:
-            client.deliver(stream, data)
 
     def _push(self) -> None:
         """Write queued input as far as the container takes it."""
