@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from urllib.parse import urlencode
 
 from cloche.errors import Unavailable
@@ -10,7 +11,6 @@ from cloche.image.transport import Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping
     from typing import IO
 
@@ -30,6 +30,7 @@ class Endpoint:
         self._credentials = credentials
         self._cancelled = cancelled
         self._settled = host.scheme != ""
+        self._settling = threading.Lock()
         self._open(host)
 
     def _open(self, host: Host) -> None:
@@ -70,7 +71,14 @@ class Endpoint:
             response = self._transport.request(method, url, sent, body=body, redirects=redirects)
             if response.status != 401 or attempt == _AUTHENTICATION_ROUNDS - 1:
                 break
-            if not self._authenticator.answer(response.headers.getlist("WWW-Authenticate"), scope, shown):
+            try:
+                better = self._authenticator.answer(
+                    response.headers.getlist("WWW-Authenticate"), scope, shown
+                )
+            except BaseException:
+                response.close()
+                raise
+            if not better:
                 break
             response.close()
         return response
@@ -84,8 +92,11 @@ class Endpoint:
 
     def _settle(self) -> None:
         """Find out once whether a loopback registry speaks plain HTTP or TLS."""
-        if self._settled:
-            return
+        with self._settling:
+            if not self._settled:
+                self._probe()
+
+    def _probe(self) -> None:
         self._open(self.host.replace(scheme="http"))
         try:
             with self._transport.request("GET", f"{self._base()}/", {"User-Agent": _USER_AGENT}) as response:

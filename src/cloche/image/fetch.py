@@ -58,6 +58,8 @@ class Fetcher:
         self._registry = registry
         self._content = content
         self._progress = progress
+        self.unpacks = False
+        """Whether layers are unpacked afterwards, so that it is not for us to say that they are done."""
 
     def report(self, descriptor: Descriptor, status: str, offset: int = 0) -> None:
         """Tell the progress of one blob."""
@@ -88,7 +90,8 @@ class Fetcher:
                 return False
             with writer:
                 self._download(descriptor, writer)
-        self.report(descriptor, news.DONE, descriptor.size)
+        if kind(descriptor) != "layer" or not self.unpacks:
+            self.report(descriptor, news.DONE, descriptor.size)
         return True
 
     def _claim(self, descriptor: Descriptor) -> Writer | None:

@@ -12,7 +12,8 @@ UPLOADING = "uploading"
 EXTRACTING = "extracting"
 DONE = "done"
 EXISTS = "exists"
-"""EXISTS: it was here before. DONE: it is here now, and unpacked where that was asked for."""
+"""EXISTS: the blob was here before (it may be extracted still). DONE: it is here now, and unpacked where
+that was asked for."""
 
 
 class BlobStatus(Record):

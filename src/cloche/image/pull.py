@@ -109,6 +109,7 @@ class _Pull:
         chosen = self._choose(platform)
         lease.keep(chosen)
         layers = chosen.manifest.layers
+        self._fetcher.unpacks = snapshotter is not None
         for layer in layers:
             self._fetcher.report(layer, news.WAITING)
         with Downloads(self._fetcher, layers, workers=workers) as downloads:
@@ -147,6 +148,9 @@ class _Pull:
             downloads.wait(digest)
             self._fetcher.report(layers[digest], news.EXTRACTING)
 
+        def extracted(digest: str) -> None:
+            self._fetcher.report(layers[digest], news.DONE, layers[digest].size)
+
         with Unpacking(
             chosen.manifest,
             chosen.config,
@@ -154,12 +158,9 @@ class _Pull:
             metadata=self._metadata,
             snapshotter=snapshotter,
         ) as unpacking:
-            unpacking.extract(arrived)
+            unpacking.extract(arrived, done=extracted)
             downloads.wait_for_all()
-            image = self._record(chosen, platform, lease, snapshotter.name, unpacking.commit)
-        for layer in layers.values():
-            self._fetcher.report(layer, news.DONE, layer.size)
-        return image
+            return self._record(chosen, platform, lease, snapshotter.name, unpacking.commit)
 
     def _record(
         self,

@@ -11,7 +11,13 @@ import threading
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError, SSLError
+from urllib3.exceptions import (
+    HTTPError,
+    InsecureRequestWarning,
+    LocationParseError,
+    NewConnectionError,
+    SSLError,
+)
 
 from cloche.errors import Cancelled, DataLoss, FailedPrecondition, Unavailable
 from cloche.image.retry import RETRIED_STATUSES, Retries, retry_after_s
@@ -197,6 +203,8 @@ def _tls_context(host: Host) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise FailedPrecondition(f"{host.name}: client certificate {certificate}: {error}") from None
     if not host.verify:
+        # The user asked for it, and has no use for a warning on every request.
+        urllib3.disable_warnings(InsecureRequestWarning)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
