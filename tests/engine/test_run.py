@@ -152,7 +152,9 @@ def test_runs_leave_no_descriptor_directory_or_child_behind(engine: Engine, tool
 
 
 def test_nothing_is_shared_between_runs(engine: Engine, tools: Image) -> None:
-    engine.run(tools, ["sh", "-c", "touch /mine; rm /bin/cat"], timeout_s=20)
+    spoil = "touch /mine; rm /bin/cat; for f in hosts hostname resolv.conf; do echo spoilt > /etc/$f; done"
+    engine.run(tools, ["sh", "-c", spoil], timeout_s=20)
+    assert "spoilt" not in _out(engine, tools, "cat /etc/hosts /etc/hostname /etc/resolv.conf")
     assert _out(engine, tools, "ls /mine 2>/dev/null || echo gone; echo here | cat") == "gone\nhere\n"
 
 

@@ -1,12 +1,11 @@
 """Containers that live for one call of `Engine.run`, started from a warm process.
 
 What costs time is done once and kept: the image's place on disk (a view under a lease that dies
-with this process), the users found in it, the network files. A run then makes two directories for
+with this process), the users found in it, the text of the network files. A run then makes two directories for
 what it writes, and no transaction at all:
 
     ROOT/ephemeral/OWNER/state              where the runtime states of these containers are
-                        /files/             hostname, hosts, resolv.conf, mounted read-only
-                        /NAMESPACE/ID/      upper and work directory of one run, its volumes
+                        /NAMESPACE/ID/      one run: upper and work directory, volumes, /etc files
 
 All of it is named by its owner, so that what a killed process leaves is found by the next engine
 (`clear_after`).
@@ -23,7 +22,7 @@ from cloche.engine.mounts import Place, bind_source
 from cloche.engine.names import new_id
 from cloche.engine.run import Capture, OutputLimit, Result, RunTimeout
 from cloche.engine.specification import Facts
-from cloche.engine.starting import REAPER, SharedMemory, joined_pids, swap_is_counted
+from cloche.engine.starting import REAPER, joined_pids, shared_memory, swap_is_counted
 from cloche.errors import ClocheError, NotFound
 from cloche.kernel import passwd
 from cloche.runtime.container import Container as RuntimeContainer
@@ -81,7 +80,7 @@ class Ephemeral:
             root = run.assemble(lower)
             try:
                 identity = self._identity(image, options, root)
-                config = run.config(identity, self._network_files(options), root)
+                config = run.config(identity, self._network_texts(options), root)
                 run.start(config, root, stdin)
             finally:
                 os.close(root)
@@ -127,17 +126,13 @@ class Ephemeral:
                 self._base = base
             return self._base
 
-    def _network_files(self, options: Options) -> dict[str, str]:
-        """The /etc files for these settings, written once: every run mounts them read-only."""
+    def _network_texts(self, options: Options) -> dict[str, str]:
+        """What the /etc files say for these settings, but for the host name."""
         key = (options.network, options.hosts, options.dns, options.dns_search, options.dns_options)
         with self._lock:
             found = self._files.get(key)
             if found is None:
-                directory = f"{self._base}/files-{len(self._files)}"
-                os.makedirs(directory, 0o755, exist_ok=True)
-                texts = etcfiles.contents(options, "")
-                del texts["hostname"]
-                found = self._files[key] = etcfiles.write(directory, texts)
+                found = self._files[key] = etcfiles.contents(options, "")
             return found
 
     def close(self) -> None:
@@ -175,7 +170,6 @@ class _Run:
         self._options = options
         self._id = new_id()
         self._directory = f"{base}/{context.namespace}/{self._id}"
-        self._shared = SharedMemory()
         self._container: RuntimeContainer | None = None
         self._process: Process | None = None
         self._streams: Streams | None = None
@@ -185,7 +179,6 @@ class _Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._shared.close()
         try:
             self._delete()
             if self._process is not None:
@@ -210,25 +203,23 @@ class _Run:
         words = (f"upperdir={upper}", f"workdir={work}", "lowerdir=" + ":".join(lower), *overlay_words())
         return rootfs.assemble((Mount("overlay", "overlay", words),))
 
-    def config(self, identity: Identity, files: dict[str, str], root: int) -> Config:
+    def config(self, identity: Identity, texts: dict[str, str], root: int) -> Config:
         """config.json of this run."""
         options = self._options
         name = specification.hostname(options, self._id)
-        own = etcfiles.write(self._directory, {"hostname": name + "\n"})
         facts = Facts(
             container_id=self._id,
             identity=identity,
-            files={**files, **own},
+            files=etcfiles.write(self._directory, {**texts, "hostname": name + "\n"}),
             places=tuple(self._places(root)),
             swap=swap_is_counted(),
+            shm_source=shared_memory(options),
             reaper=REAPER if options.init else "",
         )
         if "container:" in f"{options.network}{options.pid}{options.ipc}{options.uts}{options.cgroupns}":
             from cloche.engine.kept import Kept
 
             facts = facts.replace(pids=joined_pids(self._context, Kept(options, self._image.config)))
-        self._shared.open(options, facts.pids)
-        facts = facts.replace(shm_source=self._shared.source)
         return specification.build(self._image.config, options, facts)
 
     def _places(self, root: int) -> list[Place]:
@@ -325,7 +316,7 @@ def clear_after(context: Context, owner: str) -> None:
         return
     for namespace in os.listdir(base):
         directory = f"{base}/{namespace}"
-        if namespace.startswith("files-") or not os.path.isdir(directory):
+        if not os.path.isdir(directory):
             continue
         for container_id in os.listdir(directory):
             try:

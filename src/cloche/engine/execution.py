@@ -49,7 +49,7 @@ def run(
     from cloche.engine.terminal import LocalTerminal
 
     options = options or ExecOptions()
-    running = _start(context, row, args, options, pipes=True)
+    running = _start(context, row, args, options)
     try:
         stdin = stdio[0] if options.stdin_open else -1
         with LocalTerminal((stdin, stdio[1], stdio[2]), running, tty=options.tty) as terminal:
@@ -62,9 +62,11 @@ def run(
 
 def detached(context: Context, row: Container, args: Sequence[str], options: ExecOptions | None) -> int:
     """See `Container.execute_detached`."""
-    running = _start(context, row, args, (options or ExecOptions()).replace(tty=False), pipes=False)
-    running.close()
-    return running.process.pid
+    from cloche.shim.launch import launch_exec
+
+    options = (options or ExecOptions()).replace(tty=False)
+    _, process = _prepared(context, row, args, options)
+    return launch_exec(context.runtime_root, row.id, process)
 
 
 class Running:
@@ -102,14 +104,18 @@ class Running:
         self.process.close()
 
 
-def _start(
-    context: Context, row: Container, args: Sequence[str], options: ExecOptions, *, pipes: bool
-) -> Running:
+def _prepared(
+    context: Context, row: Container, args: Sequence[str], options: ExecOptions
+) -> tuple[RuntimeContainer, ProcessConfig]:
     if not args or not args[0]:
         raise InvalidArgument("no command specified: name the program to run in the container")
     container = lifecycle.runtime_of(context, row)
-    process = _process(Kept.from_bytes(row.options), row.id, container, args, options)
-    ends = Ends(pipes=pipes and not options.tty, stdin=options.stdin_open and not options.tty)
+    return container, _process(Kept.from_bytes(row.options), row.id, container, args, options)
+
+
+def _start(context: Context, row: Container, args: Sequence[str], options: ExecOptions) -> Running:
+    container, process = _prepared(context, row, args, options)
+    ends = Ends(pipes=not options.tty, stdin=options.stdin_open and not options.tty)
     try:
         started = container.execute(process, stdio=ends.theirs)
     except BaseException:

@@ -59,8 +59,8 @@ def build(
 ) -> list[Mount]:
     """All mounts in the order in which they are made: parents before what lies in them.
 
-    files: host path of each of `FILES` that the container gets. shm_source: the /dev/shm of the
-    host or another container, where the IPC namespace is shared. reaper: the host's program for
+    files: host path of each of `FILES` that the container gets. shm_source: the
+    host's /dev/shm where the IPC namespace is shared with it. reaper: the host's program for
     `REAPER`.
     """
     taken = {place.option.target for place in places}

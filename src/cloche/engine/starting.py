@@ -9,7 +9,6 @@ from cloche.engine.kept import Kept
 from cloche.engine.specification import Facts
 from cloche.errors import ClocheError, FailedPrecondition, NotFound
 from cloche.kernel import passwd
-from cloche.kernel.paths import open_in_root
 from cloche.runtime.container import Container as RuntimeContainer
 from cloche.shim.ownership import Ownership
 from cloche.shim.parent import Parent, Request
@@ -17,7 +16,6 @@ from cloche.store import containers as store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
 
     from cloche.engine.context import Context
@@ -39,7 +37,6 @@ class Start:
         self.context = context
         self.row = row
         self.kept = Kept.from_bytes(row.options)
-        self._shared = SharedMemory()
 
     def __enter__(self) -> Start:
         """Raises FailedPrecondition where it runs already, or its files cannot be mounted."""
@@ -55,7 +52,6 @@ class Start:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shared.close()
         if self._root >= 0:
             os.close(self._root)
         self._ownership.release()
@@ -100,10 +96,10 @@ class Start:
             places=tuple(volumes.places(self.context, kept)),
             pids=joined_pids(self.context, kept),
             swap=swap_is_counted(),
+            shm_source=shared_memory(options),
             reaper=REAPER if options.init else "",
         )
-        self._shared.open(options, facts.pids)
-        return specification.build(kept.image_config, options, facts.replace(shm_source=self._shared.source))
+        return specification.build(kept.image_config, options, facts)
 
     def in_shim(self, request: Request) -> int:
         """Have a process of its own be the parent; returns the container's pid once it runs."""
@@ -140,37 +136,13 @@ def joined_pids(context: Context, kept: Kept) -> dict[str, int]:
     return found
 
 
-class SharedMemory:
-    """The /dev/shm that comes with a shared IPC namespace, as a path that a start may open.
+def shared_memory(options: Options) -> str:
+    """The host's /dev/shm where the IPC namespace is the host's.
 
-    Another container's is found inside its root by the kernel and held open: the path leads to that
-    very descriptor, since by name the container could point it at anything of the host's.
+    One that joins another container's namespace has a /dev/shm of its own: a mount of another mount
+    namespace cannot be taken over, and no process of ours enters one.
     """
-
-    def __init__(self) -> None:
-        self.source = ""
-        self._descriptor = -1
-
-    def open(self, options: Options, pids: Mapping[str, int]) -> None:
-        """Raises FailedPrecondition where the other container has none."""
-        if namespaces.mode(options, "ipc") == "host":
-            self.source = "/dev/shm"
-        elif "ipc" in pids:
-            try:
-                root = os.open(f"/proc/{pids['ipc']}/root", os.O_PATH | os.O_CLOEXEC)
-                try:
-                    self._descriptor = open_in_root(root, "/dev/shm", os.O_PATH | os.O_DIRECTORY)
-                finally:
-                    os.close(root)
-            except OSError as error:
-                raise FailedPrecondition(f"cannot share the container's /dev/shm: {error}") from error
-            self.source = f"/proc/{os.getpid()}/fd/{self._descriptor}"
-
-    def close(self) -> None:
-        """Let go of it: what was mounted from it stays."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    return "/dev/shm" if namespaces.mode(options, "ipc") == "host" else ""
 
 
 _swap: list[bool] = []

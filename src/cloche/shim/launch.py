@@ -24,12 +24,16 @@ from cloche.spec.document import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cloche.errors import ClocheError
     from cloche.shim.parent import Request
+    from cloche.spec.config import Process as ProcessConfig
 
 # Where the shim finds what it was given.
 ROOTFS, REQUEST, ANSWER, LOCK = 3, 4, 5, 6
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from cloche.shim.main import main; main()"
+_EXEC_PROGRAM = _PROGRAM.replace("main()", "main_exec()").replace("import main;", "import main_exec;")
 
 
 def interpreter(program: str, *arguments: str) -> list[str]:
@@ -45,11 +49,26 @@ def launch(request: Request, *, rootfs: int, lock: int) -> int:
     rootfs: the detached mount; lock: the descriptor that holds `ownership.Ownership`, which the
     shim goes on holding. Both are borrowed. Raises what went wrong in the shim.
     """
+    document = dict(zip(request._fields, request.values(), strict=True))
+    return _launch(_PROGRAM, document, {ROOTFS: rootfs, LOCK: lock})
+
+
+def launch_exec(runtime_root: str, container_id: str, process: ProcessConfig) -> int:
+    """Run one more process in a container under a parent of its own, detached; returns its pid.
+
+    Not as our own child: a container cannot end before all its processes are reaped, so one whose
+    parent does not wait for it would keep the container from ending. Raises what went wrong.
+    """
+    document = {"runtime_root": runtime_root, "container_id": container_id, "process": process}
+    return _launch(_EXEC_PROGRAM, document, {})
+
+
+def _launch(program: str, document: dict[str, Any], descriptors: dict[int, int]) -> int:
     memory = os.memfd_create("cloche-request", os.MFD_CLOEXEC)
     reading, writing = os.pipe()
     try:
-        _write(memory, dumps(dict(zip(request._fields, request.values(), strict=True))))
-        _spawn({ROOTFS: rootfs, REQUEST: memory, ANSWER: writing, LOCK: lock})
+        _write(memory, dumps(document))
+        _spawn(program, {**descriptors, REQUEST: memory, ANSWER: writing})
         os.close(writing)
         writing = -1
         return _answer(reading)
@@ -65,7 +84,7 @@ def _write(descriptor: int, data: bytes) -> None:
     os.lseek(descriptor, 0, os.SEEK_SET)
 
 
-def _spawn(descriptors: dict[int, int]) -> None:
+def _spawn(program: str, descriptors: dict[int, int]) -> None:
     import fcntl
 
     # dup2 in order must not overwrite a source that is still needed.
@@ -76,7 +95,7 @@ def _spawn(descriptors: dict[int, int]) -> None:
             (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)
         ]
         actions += [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in moved.items()]
-        command = interpreter(_PROGRAM)
+        command = interpreter(program)
         pid = os.posix_spawn(
             command[0],
             command,

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import resource
 
+from cloche.runtime.container import Container
 from cloche.shim.launch import ANSWER, LOCK, REQUEST, ROOTFS, described
 from cloche.shim.parent import Parent, Request
 from cloche.spec.document import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _LIMIT_BYTES = 64 << 20
 
 
 def main() -> None:
     """Read the request, leave the starter, and be a container's parent. Does not return."""
-    request = _read_request()
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o022)
-    _close_others()
+    document = _read_request()
+    document["on_exit"] = tuple(document["on_exit"])
+    request = Request(**document)
+    _leave_starter(ROOTFS, ANSWER, LOCK)
     code = 1
     try:
         code = _run(request)
@@ -30,19 +32,40 @@ def main() -> None:
         os._exit(code)
 
 
-def _read_request() -> Request:
+def main_exec() -> None:
+    """Read what to execute in which container, be its parent until it ends. Does not return."""
+    document = _read_request()
+    _leave_starter(ANSWER)
+    try:
+        container = Container.load(document["runtime_root"], document["container_id"])
+        process = container.execute(document["process"], stdio=(0, 1, 2))
+    except Exception as error:
+        _tell(described(error))
+        os._exit(1)
+    _tell({"pid": process.pid})
+    process.wait()
+    os._exit(0)
+
+
+def _read_request() -> dict[str, Any]:
     size = os.fstat(REQUEST).st_size
-    document = loads(os.pread(REQUEST, min(size, _LIMIT_BYTES), 0), "the starter's request")
+    document: dict[str, Any] = loads(os.pread(REQUEST, min(size, _LIMIT_BYTES), 0), "the starter's request")
     os.close(REQUEST)
-    document["on_exit"] = tuple(document["on_exit"])
-    return Request(**document)
+    return document
 
 
-def _close_others() -> None:
-    """Descriptors that the starter's libraries forgot to mark close-on-exec must not live on here."""
+def _leave_starter(*kept: int) -> None:
+    """Become a process of our own. Descriptors that the starter's libraries forgot to mark
+    close-on-exec must not live on here.
+    """
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
     highest = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    os.closerange(LOCK + 1, highest if highest > 0 else 1 << 20)
-    for descriptor in (ROOTFS, ANSWER, LOCK):
+    os.closerange(max(kept) + 1, highest if highest > 0 else 1 << 20)
+    for descriptor in kept:
         os.set_inheritable(descriptor, False)
 
 
