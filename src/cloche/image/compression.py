@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_MAGIC = 6
+_DECOMPRESSORS = ("zlib", "gzip", "isal", "igzip_lib", "isal_zlib", "zstd", "zstandard", "_lzma")
 # RFC 8878 asks decoders for 8 MiB of window; zstd's own tool accepts 128 MiB, and so do we.
 _ZSTD_WINDOW_LIMIT = 1 << 27
 _ZSTD_INPUT = 1 << 17
@@ -82,7 +83,7 @@ class Decompressed:
     """The plain bytes of a stream. Damaged data raises DataLoss, and so does an early end."""
 
     def __init__(self, reader: Any, name: str, kind: str) -> None:
-        self._read = getattr(reader, "read1", None) or reader.read
+        self._read = reader.read if kind == "plain" else getattr(reader, "read1", reader.read)
         self._name = name
         self.kind = kind
 
@@ -93,24 +94,20 @@ class Decompressed:
         except EOFError:
             raise DataLoss(f"{self._name}: the {self.kind} data ends too early") from None
         except Exception as error:
-            if isinstance(error, MemoryError) or not _is_damage(error):
+            if not self._is_damage(error):
                 raise
             raise DataLoss(f"{self._name}: the {self.kind} data is damaged: {_one_line(error)}") from None
         return data
 
+    def _is_damage(self, error: Exception) -> bool:
+        """Whether a decompressor, not the source beneath it, raised this.
 
-def _is_damage(error: Exception) -> bool:
-    """Whether a decompressor, not the source beneath it, raised this.
-
-    Their error classes have no common base: zlib.error, isal's, zstd's, LZMAError, BadGzipFile (an
-    OSError without errno).
-    """
-    if isinstance(error, OSError):
-        return error.errno is None
-    module = type(error).__module__.partition(".")[0]
-    return module in ("zlib", "gzip", "isal", "igzip_lib", "isal_zlib", "zstd", "zstandard", "_lzma") or (
-        isinstance(error, ValueError) and module == "builtins"
-    )
+        Their error classes have no common base: zlib.error, isal's, zstd's, LZMAError, BadGzipFile
+        and bzip2's (both OSErrors without a number).
+        """
+        if isinstance(error, OSError):
+            return error.errno is None and (self.kind == "bzip2" or type(error).__name__ == "BadGzipFile")
+        return type(error).__module__.partition(".")[0] in _DECOMPRESSORS or type(error) is ValueError
 
 
 def _one_line(error: Exception) -> str:
