@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import uuid
 from pathlib import Path
@@ -74,9 +75,14 @@ class Runtime:
             self("delete", "--force", container_id)
 
 
+def session_prefix(name: str) -> str:
+    """What the ids of one kind begin with in this session of tests, and in no other."""
+    return f"cloche-test-{name}-{os.getpid()}-"
+
+
 def unique(name: str) -> str:
     """A container id that no other test uses: cgroups are named after it."""
-    return f"cloche-test-{name}-{uuid.uuid4().hex[:8]}"
+    return f"{session_prefix(name)}{uuid.uuid4().hex[:8]}"
 
 
 def last_line(result: Result) -> str:

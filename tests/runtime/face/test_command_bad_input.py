@@ -13,14 +13,15 @@ import pytest
 
 from tests import leftovers
 from tests.bundles import Bundle
-from tests.runtime.face.runtimes import Runtime, last_line, unique
+from tests.runtime.face.runtimes import Runtime, last_line, session_prefix, unique
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(ours: Runtime, tmp_path: Path) -> Iterator[None]:
     """No container, file of state, mount or cgroup, whatever was refused."""
     yield
-    assert not [line for line in leftovers.quick() if "cloche-test-bad" in line or str(tmp_path) in line]
+    ours_to_clean = (session_prefix("bad"), str(tmp_path))
+    assert not [line for line in leftovers.quick() if any(word in line for word in ours_to_clean)]
     assert not ours.root.exists() or [name for name in os.listdir(ours.root) if name != "@filters"] == []
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import leftovers
 from tests.bundles import Bundle
 from tests.runtime.face.runtimes import TIMEOUT_S, Runtime, last_line, unique
 from tests.waiting import wait_until
@@ -176,10 +177,11 @@ def test_an_unknown_signal_is_refused(runtime: Runtime, sleeper: Bundle) -> None
 
 def test_exec_takes_its_settings_from_flags_and_configuration(runtime: Runtime, sleeper: Bundle) -> None:
     container_id = run_detached(runtime, sleeper)
-    flags = "-e A=1 -e TERM=other -e A=2,3 --cwd /tmp --user 5:6 -g 7 -g=8".split()
+    variables = ("-e", "A=1", "-e", "TERM=other", "-e", "A=2,3")
+    flags: tuple[str, ...] = (*variables, "--cwd", "/tmp", "--user", "5:6", "-g", "7", "-g=8")
     result = runtime("exec", *flags, container_id, "sh", "-c", "id; pwd; echo $A $TERM; env | grep -c ^A=")
     assert result.stdout.splitlines() == ["uid=5 gid=6 groups=7,8", "/tmp", "2,3 other", "1"]
-    flags = ["--cap", "CAP_SYS_TIME", "--no-new-privs=false"]
+    flags = ("--cap", "CAP_SYS_TIME", "--no-new-privs=false")
     result = runtime("exec", *flags, container_id, "grep", "-E", "CapEff|NoNew", "/proc/self/status")
     assert result.stdout.split() == ["CapEff:", "0000000022000420", "NoNewPrivs:", "0"]
 
@@ -263,3 +265,19 @@ def test_an_id_that_a_dead_creation_took_is_freed_by_delete(ours: Runtime, sleep
     assert ours.start_detached("create", "--bundle", str(sleeper.path), container_id) == 1
     assert ours("delete", "--force", container_id).returncode == 0
     assert ours.start_detached("create", "--bundle", str(sleeper.path), container_id) == 0
+
+
+def test_a_creation_killed_at_any_moment_is_removed_by_delete(ours: Runtime, sleeper: Bundle) -> None:
+    nowhere = subprocess.DEVNULL
+    for milliseconds in range(8, 60, 3):
+        container_id = unique("killed")
+        words = ours.words("create", "--bundle", str(sleeper.path), container_id)
+        process = subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+        try:
+            process.wait(milliseconds / 1000)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert ours("delete", "--force", container_id).returncode == 0
+        assert not (ours.root / container_id).exists()
+        assert not [line for line in leftovers.quick() if container_id in line]

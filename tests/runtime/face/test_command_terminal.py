@@ -116,9 +116,20 @@ def test_exec_with_a_terminal(runtime: Runtime, bundle: Bundle) -> None:
     container_id = unique("tty")
     bundle.command("sleep", "300")
     assert runtime.start_detached("run", "-d", "-b", str(bundle.path), container_id) == 0
-    with Person(runtime.words("exec", "-t", container_id, "sh", "-c", "tty; stty size; exit 3")) as person:
+    # runc sets the size once the program runs already.
+    script = "tty; until stty size 2>&1 | grep '33 77'; do sleep 0.01; done; exit 3"
+    with Person(runtime.words("exec", "-t", container_id, "sh", "-c", script)) as person:
         person.read_until("33 77")
         assert person.process.wait(TIMEOUT_S) == 3
+
+
+def test_the_terminals_size_is_there_before_the_program(ours: Runtime, bundle: Bundle) -> None:
+    container_id = unique("tty")
+    bundle.process["terminal"] = True
+    bundle.command("stty", "size")
+    with Person(ours.words("run", "-b", str(bundle.path), container_id)) as person:
+        person.read_until("33 77")
+        assert person.process.wait(TIMEOUT_S) == 0
 
 
 class ConsoleReceiver:

@@ -114,8 +114,8 @@ class _Request:
         _refuse_unsupported(invocation)
         self.config = _load_config(invocation)
         self.console_socket = options.text("console-socket")
-        self.terminal = self.config["process"].get("terminal", False)
-        check_console(terminal=self.terminal, detached=detached, console_socket=self.console_socket)
+        terminal = self.config["process"].get("terminal", False)
+        check_console(terminal=terminal, detached=detached, console_socket=self.console_socket)
         sockets = listening()
         self.preserve_fds = preserved(options, sockets)
         _pass_sockets(self.config, sockets)
@@ -158,15 +158,14 @@ def create(invocation: Invocation) -> int:
 
 def run(invocation: Invocation) -> int:
     """Make a container and start it; attached, wait for its end and remove it again."""
-    from cloche.runtime.face.foreground import Forwarding, follow, require_terminal
+    from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
 
     detached = invocation.options.switch("detach")
     request = _Request(invocation, detached=detached)
     if detached:
         request.create_detached(gate=False)
         return 0
-    if request.terminal:
-        require_terminal()
+    fit_terminal(request.config["process"])
     with Forwarding() as forwarding:
         container, process = request.create(gate=False)
         try:

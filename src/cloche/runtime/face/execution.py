@@ -96,7 +96,7 @@ def _require_running(container: Container, options: Options) -> None:
 def execute(invocation: Invocation) -> int:
     """Run one more process in a container; attached, wait for its end and return its status."""
     from cloche.runtime.face.console import ConsoleSocket
-    from cloche.runtime.face.foreground import Forwarding, follow, require_terminal
+    from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
 
     options = invocation.options
     if options.given("cgroup"):
@@ -111,8 +111,8 @@ def execute(invocation: Invocation) -> int:
     check_console(terminal=terminal, detached=detached, console_socket=console_socket)
     count = preserved(options, 0)
     paused = options.switch("ignore-paused")
-    if terminal and not detached:
-        require_terminal()
+    if not detached:
+        fit_terminal(settings)
     with (
         ConsoleSocket(console_socket) as socket,
         Forwarding(wanted=not detached) as forwarding,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.runtime.container import Process
+    from cloche.spec.config import Process as ProcessSettings
 else:
     import _signal
 
@@ -69,16 +70,26 @@ class Forwarding:
             return
 
 
-def require_terminal() -> None:
-    """Raise FailedPrecondition where there is no terminal to join a process's pty to."""
-    if any(os.isatty(descriptor) for descriptor in (2, 1, 0)):
+def fit_terminal(settings: ProcessSettings) -> None:
+    """Give a process that has a pty the size of the terminal it will be joined to.
+
+    Raises FailedPrecondition where there is no terminal here, before anything is made.
+    """
+    if not settings.get("terminal"):
         return
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
-    except OSError as error:
-        raise FailedPrecondition(
-            f"a terminal is wanted and there is none here: /dev/tty: {error.strerror}"
-        ) from None
+    from cloche.kernel import tty
+
+    terminal = next((descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)), -1)
+    if terminal < 0:
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+        except OSError as error:
+            raise FailedPrecondition(
+                f"a terminal is wanted and there is none here: /dev/tty: {error.strerror}"
+            ) from None
+    rows, columns = tty.window_size(terminal)
+    if rows and columns:
+        settings["consoleSize"] = {"height": rows, "width": columns}
 
 
 def follow(process: Process, forwarding: Forwarding) -> int:
