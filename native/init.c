@@ -20,7 +20,7 @@
  * There are no decisions here: whatever depends on the configuration was decided by the compiler
  * of the plan, cloche/runtime/compile.py.
  */
-#include "process.h"
+#include "hooks.h"
 
 static int receive_descriptors(i64 *descriptors, int most)
 {

@@ -177,6 +177,15 @@ static int do_make_symlink(const struct make_symlink *op)
     return made == -EEXIST ? 0 : (int)made;
 }
 
+static int do_enter_root(const struct enter_root *op)
+{
+    (void)op;
+    TRY(CALL(NR_fchdir, (u64)root_fd));
+    TRY(CALL(NR_chroot, W(".")));
+    TRY(CALL(NR_chdir, W("/")));
+    return 0;
+}
+
 static int do_pivot_root(const struct pivot_root *op)
 {
     (void)op;
@@ -190,18 +199,24 @@ static int do_pivot_root(const struct pivot_root *op)
     return do_open_root(0);
 }
 
-static int do_write_sysctl(const struct write_sysctl *op)
+/* Write a file of our own procfs, reached without links or mounts on the way. */
+static int write_proc(const char *path, const char *value)
 {
     struct open_how how = { .flags = O_WRONLY | O_CLOEXEC,
                             .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS };
-    OWNED int file = (int)CALL(NR_openat2, (u64)proc_fd, W(op->path), W(&how), sizeof how);
-    if (file == -ENOSYS) file = descend(proc_fd, op->path, O_WRONLY);
+    OWNED int file = (int)CALL(NR_openat2, (u64)proc_fd, W(path), W(&how), sizeof how);
+    if (file == -ENOSYS) file = descend(proc_fd, path, O_WRONLY);
     TRY(file);
     struct statfs_buffer filesystem;
     TRY(CALL(NR_fstatfs, (u64)file, W(&filesystem)));
     if (filesystem.type != PROC_SUPER_MAGIC) return -EPERM;
-    long written = CALL(NR_write, (u64)file, W(op->value), length(op->value));
+    long written = CALL(NR_write, (u64)file, W(value), length(value));
     return written < 0 ? (int)written : 0;
+}
+
+static int do_write_sysctl(const struct write_sysctl *op)
+{
+    return write_proc(op->path, op->value);
 }
 
 static int is_null_device(int fd)

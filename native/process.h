@@ -32,6 +32,12 @@ static int do_set_oom_score(const struct set_oom_score *op)
     return op->optional && (error == -EACCES || error == -EPERM) ? 0 : error;
 }
 
+static int do_set_time_offsets(const struct set_time_offsets *op)
+{
+    TRY(CALL(NR_unshare, 0x80 /* CLONE_NEWTIME */));
+    return write_file(AT_FDCWD, "/proc/self/timens_offsets", op->offsets, length(op->offsets));
+}
+
 static int do_forbid_dumps(const struct forbid_dumps *op)
 {
     (void)op;
@@ -87,6 +93,18 @@ static int do_clone_process(const struct clone_process *op)
     return 0;
 }
 
+/* Our own number below /proc, as `self` is a link and links are not followed there. */
+static int do_write_attribute(const struct write_attribute *op)
+{
+    char path[64], buffer[24], *digits = decimal(buffer, sizeof buffer, raw(NR_getpid, 0, 0, 0, 0, 0, 0));
+    u64 count = (u64)(buffer + sizeof buffer - digits), tail = length(op->path);
+    if (count + tail + 2 > sizeof path) return -ENAMETOOLONG;
+    memcpy(path, digits, count);
+    path[count] = '/';
+    memcpy(path + count + 1, op->path, tail + 1);
+    return write_proc(path, op->value);
+}
+
 /* --- stage two: where the process lives ----------------------------------------------------------- */
 
 static int do_enter_cgroup(const struct enter_cgroup *op)
@@ -123,6 +141,12 @@ static int do_bring_up_loopback(const struct bring_up_loopback *op)
     TRY(CALL(NR_ioctl, (u64)socket, SIOCGIFFLAGS, W(&request)));
     request.flags |= IFF_UP;
     return (int)CALL(NR_ioctl, (u64)socket, SIOCSIFFLAGS, W(&request));
+}
+
+static int do_join_keyring(const struct join_keyring *op)
+{
+    long keyring = CALL(NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, W(op->name));
+    return keyring < 0 && keyring != -ENOSYS && keyring != -EPERM ? (int)keyring : 0;
 }
 
 static int do_set_hostname(const struct set_hostname *op)
@@ -196,6 +220,36 @@ static int do_own_stdio(const struct own_stdio *op)
         if (error < 0 && error != -EINVAL && error != -EPERM && error != -EROFS) return (int)error;
     }
     return 0;
+}
+
+/* --- scheduling and memory ------------------------------------------------------------------------ */
+
+static int do_set_personality(const struct set_personality *op)
+{
+    long before = CALL(NR_personality, (u64)op->persona);
+    return before < 0 ? (int)before : 0;
+}
+
+static int do_set_io_priority(const struct set_io_priority *op)
+{
+    return (int)CALL(NR_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, (u64)op->priority);
+}
+
+static int do_set_scheduler(const struct set_scheduler *op)
+{
+    return (int)CALL(NR_sched_setattr, 0, W(op->attributes), 0);
+}
+
+static int do_set_memory_policy(const struct set_memory_policy *op)
+{
+    /* The kernel takes the number of bits, and looks at one less. */
+    return (int)CALL(NR_set_mempolicy, (u64)op->mode, op->nodes_size ? W(op->nodes) : 0,
+                     op->nodes_size ? op->nodes_size * 8 + 1 : 0);
+}
+
+static int do_set_affinity(const struct set_affinity *op)
+{
+    return (int)CALL(NR_sched_setaffinity, 0, op->processors_size, W(op->processors));
 }
 
 /* --- identity ------------------------------------------------------------------------------------- */
@@ -279,6 +333,21 @@ static int do_load_filter(const struct load_filter *op)
     struct { u16 count; const void *program; } filter = { (u16)(op->program_size / 8), op->program };
     if (op->program_size % 8 || op->program_size / 8 > 4096) return -EINVAL;
     return (int)CALL(NR_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, (u64)op->flags, W(&filter));
+}
+
+/* A page shared with the caller: [0] the listener's number and 1 (0: not loaded yet), [1] the caller's word. */
+static int do_load_notifying_filter(const struct load_notifying_filter *op)
+{
+    struct { u16 count; const void *program; } filter = { (u16)(op->program_size / 8), op->program };
+    if (op->program_size % 8 || op->program_size / 8 > 4096) return -EINVAL;
+    long page = CALL(NR_mmap, 0, 4096, 3 /* READ|WRITE */, 1 /* SHARED */, (u64)op->handover, 0);
+    TRY(page);
+    volatile u32 *words = (volatile u32 *)(uptr)page;
+    long listener = CALL(NR_seccomp, 1, (u64)op->flags | 8 /* NEW_LISTENER */, W(&filter));
+    TRY(listener);
+    __atomic_store_n(&words[0], (u32)listener + 1, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&words[1], __ATOMIC_ACQUIRE)) __asm__ volatile("" ::: "memory");
+    return 0;
 }
 
 /* --- the program ---------------------------------------------------------------------------------- */

@@ -10,9 +10,9 @@
 #include "system.h"
 
 #if defined(__x86_64__)
-enum { NR_fork = 57, NR_wait4 = 61, NR_kill = 62, NR_rt_sigtimedwait = 128, NR_setpgid = 109 };
+enum { NR_fork = 57, NR_rt_sigtimedwait = 128, NR_setpgid = 109 };
 #else
-enum { NR_clone = 220, NR_wait4 = 260, NR_kill = 129, NR_rt_sigtimedwait = 137, NR_setpgid = 154 };
+enum { NR_clone = 220, NR_rt_sigtimedwait = 137, NR_setpgid = 154 };
 #endif
 enum { SIGTTIN = 21, SIGTTOU = 22, SIGCHLD = 17, WNOHANG = 1, SIG_SETMASK = 2, TIOCSPGRP = 0x5410 };
 

@@ -16,7 +16,7 @@ typedef unsigned long uptr;
 
 #if defined(__x86_64__)
 enum {
-    NR_read = 0, NR_write = 1, NR_close = 3, NR_fstat = 5, NR_poll = 7, NR_mmap = 9, NR_rt_sigaction = 13,
+    NR_read = 0, NR_write = 1, NR_close = 3, NR_fstat = 5, NR_ppoll = 271, NR_mmap = 9, NR_rt_sigaction = 13,
     NR_rt_sigprocmask = 14, NR_ioctl = 16, NR_getpid = 39, NR_sendmsg = 46, NR_recvmsg = 47,
     NR_socket = 41, NR_execve = 59, NR_exit_group = 231, NR_fcntl = 72, NR_getcwd = 79, NR_chdir = 80, NR_fchdir = 81,
     NR_fchmod = 91, NR_fchown = 93, NR_umask = 95, NR_setgroups = 116, NR_setresuid = 117,
@@ -24,7 +24,9 @@ enum {
     NR_prctl = 157, NR_umount2 = 166, NR_sethostname = 170, NR_setdomainname = 171, NR_openat = 257,
     NR_mkdirat = 258, NR_mknodat = 259, NR_fchownat = 260, NR_unlinkat = 263, NR_symlinkat = 266,
     NR_readlinkat = 267, NR_fchmodat = 268, NR_faccessat2 = 439, NR_unshare = 272, NR_dup3 = 292,
-    NR_prlimit64 = 302, NR_setns = 308, NR_seccomp = 317, NR_execveat = 322
+    NR_prlimit64 = 302, NR_setns = 308, NR_seccomp = 317, NR_execveat = 322,
+    NR_chroot = 161, NR_keyctl = 250, NR_personality = 135, NR_ioprio_set = 251, NR_sched_setattr = 314,
+    NR_set_mempolicy = 238, NR_sched_setaffinity = 203, NR_wait4 = 61, NR_kill = 62, NR_pipe2 = 293
 };
 #elif defined(__aarch64__)
 enum {
@@ -37,7 +39,9 @@ enum {
     NR_setdomainname = 162, NR_openat = 56, NR_mkdirat = 34, NR_mknodat = 33, NR_fchownat = 54,
     NR_unlinkat = 35, NR_symlinkat = 36, NR_readlinkat = 78, NR_fchmodat = 53, NR_faccessat2 = 439,
     NR_unshare = 97, NR_dup3 = 24, NR_prlimit64 = 261, NR_setns = 268, NR_seccomp = 277,
-    NR_execveat = 281
+    NR_execveat = 281, NR_chroot = 51, NR_keyctl = 219, NR_personality = 92, NR_ioprio_set = 30,
+    NR_sched_setattr = 274, NR_set_mempolicy = 237, NR_sched_setaffinity = 122, NR_wait4 = 260,
+    NR_kill = 129, NR_pipe2 = 59
 };
 #else
 #error "cloche-init knows x86_64 and aarch64"

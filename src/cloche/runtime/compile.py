@@ -9,7 +9,14 @@ import os
 
 from cloche.errors import InvalidArgument, Unimplemented
 from cloche.runtime import operations as op
-from cloche.runtime import plan_devices, plan_mounts, plan_namespaces, plan_process
+from cloche.runtime import (
+    plan_devices,
+    plan_hooks,
+    plan_mounts,
+    plan_namespaces,
+    plan_process,
+    plan_scheduling,
+)
 from cloche.runtime.caller import OpenFile
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step
 
@@ -41,6 +48,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *opened_gate(facts.gate),
         *plan_process.scored(process, rootless=os.geteuid() != 0),
         *plan_namespaces.joined_namespaces(config),
+        *plan_namespaces.offset_clocks(config),
         *plan_namespaces.cloned(config, facts.cgroups),
         # Stage two. Cgroups before all else, so that nothing it does escapes them.
         *plan_namespaces.entered_cgroups(facts.cgroups),
@@ -50,22 +58,30 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         Step("process", STAGE_TWO, op.ForbidDumps()),
         *plan_namespaces.unshared_namespaces(config),
         Step("process", STAGE_TWO, op.NewSession()),
+        *plan_process.keyring(facts),
         *plan_namespaces.prepared_network(config),
         *plan_mounts.propagation(config),
         *plan_mounts.own_proc(config),
+        *plan_scheduling.memory_policy(config),
         *plan_mounts.attached_root(config),
         *plan_mounts.mounts(config, facts),
         *plan_devices.devices(config, facts),
         *plan_process.console(process, bind=True),
         Step("process.cwd", STAGE_TWO, op.MakeDirectory(process["cwd"], 0o755)),
+        # Hooks see everything made, and the host's paths for the last time.
+        *plan_hooks.runtime_hooks(config, facts),
+        *plan_hooks.container_hooks(config, facts, "createContainer", "creating"),
         # From here on no operation can name a path of the host.
-        Step("root.path", STAGE_TWO, op.PivotRoot()),
+        Step("root.path", STAGE_TWO, op.PivotRoot() if facts.pivot else op.EnterRoot()),
         *plan_process.streams(process),
         *plan_mounts.settled(config),
         *plan_namespaces.named_host(config),
         *plan_mounts.sysctls(config),
+        *plan_process.labels(process),
         *plan_mounts.protected_paths(config),
         *plan_process.limits(process, raised=plan_namespaces.is_new(config, "user")),
+        *plan_scheduling.scheduled(process),
+        *plan_scheduling.persona(config),
         *plan_process.filter_early(*filtered),
         *plan_process.directory(process, deferrable=True),
         *plan_process.identity(process, user_namespace=within),
@@ -73,6 +89,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_process.program(process),
         *awaited_start(facts.gate),
         *plan_process.filter_late(*filtered),
+        *plan_hooks.container_hooks(config, facts, "startContainer", "created"),
         *plan_process.execute(process, facts.home),
     )
     return Plan(steps)
@@ -83,23 +100,28 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
 
     kinds: CLONE_NEW* of the kernel namespaces to join, by the slot `process`, a lent pidfd.
     """
-    refuse_unsupported_process(process, "process")
     filtered = (process, facts.filter_program, facts.filter_flags)
     joins_user = bool(kinds & plan_namespaces.KINDS["user"])
     steps = (
         *plan_namespaces.opened_cgroups(facts.cgroups),
         *plan_process.scored(process, rootless=os.geteuid() != 0),
+        *plan_scheduling.affinity_before(process),
         # Between the join and execve the process is inside: it must not be readable there.
         Step("exec", STAGE_ONE, op.ForbidDumps()),
         Step("exec", STAGE_ONE, op.JoinProcess("process", kinds)),
         *([Step("exec", STAGE_ONE, op.BecomeRoot())] if joins_user else []),
         Step("exec", STAGE_ONE, op.CloneProcess(0, "cgroup:unified" if facts.cgroups.unified else "")),
         *plan_namespaces.entered_cgroups(facts.cgroups),
+        *plan_scheduling.affinity_after(process),
         Step("process", STAGE_TWO, op.NewSession()),
+        *plan_process.keyring(facts),
         Step("exec", STAGE_TWO, op.OpenRoot()),
+        *plan_process.labelled_proc(process),
         *plan_process.console(process, bind=False),
         *plan_process.streams(process),
+        *plan_process.labels(process),
         *plan_process.limits(process, raised=False),
+        *plan_scheduling.scheduled(process),
         *plan_process.filter_early(*filtered),
         *plan_process.directory(process, deferrable=True),
         *plan_process.identity(process, user_namespace=facts.user_namespace),
@@ -128,19 +150,15 @@ def awaited_start(gate: str) -> Iterator[Step]:
         yield Step("create", STAGE_TWO, op.AwaitStart("gate:start", "gate:result"))
 
 
-_PROCESS_LATER = ("apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity")
-_LINUX_LATER = ("timeOffsets", "netDevices", "intelRdt", "memoryPolicy", "personality", "mountLabel")
+_LINUX_LATER = ("netDevices", "intelRdt", "mountLabel")
 
 
 def refuse_unsupported(config: Config) -> None:
     """What would silently be missing is refused instead: never less isolation than was asked for."""
-    refuse_unsupported_process(config["process"], "process")
     linux = config.get("linux", {})
     for name in _LINUX_LATER:
         if linux.get(name):
             raise Unimplemented(f"config.json: linux.{name}: is not supported yet")
-    if any(config.get("hooks", {}).values()):
-        raise Unimplemented("config.json: hooks: are not supported yet")
     if linux.get("seccomp", {}).get("listenerPath"):
         raise Unimplemented("config.json: linux.seccomp.listenerPath: is not supported yet")
     for index, namespace in enumerate(linux.get("namespaces", ())):
@@ -149,10 +167,3 @@ def refuse_unsupported(config: Config) -> None:
             raise Unimplemented(f"config.json: {place}: {namespace['type']} namespaces are not supported yet")
     if not plan_namespaces.is_new(config, "mount"):
         raise InvalidArgument("config.json: linux.namespaces: a new mount namespace is needed for the rootfs")
-
-
-def refuse_unsupported_process(process: Process, place: str) -> None:
-    """The same for a process object alone."""
-    for name in _PROCESS_LATER:
-        if process.get(name):
-            raise Unimplemented(f"config.json: {place}.{name}: is not supported yet")

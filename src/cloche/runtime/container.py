@@ -16,20 +16,20 @@ import errno
 import os
 import select
 
-from cloche.errors import FailedPrecondition, NotFound, Unavailable
+from cloche.errors import ClocheError, FailedPrecondition, NotFound, Unavailable
 from cloche.kernel import pidfd
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import layout
 from cloche.runtime.execute import REPORT_SIZE, ExecFailed, Started, failure_of_start
 from cloche.runtime.plan_namespaces import wanted
-from cloche.runtime.state import FILTERS, Folder, Lock, State, is_locked
+from cloche.runtime.state import Folder, Lock, State, is_locked, names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as signals
     from typing import Any
 
-    from cloche.spec.config import Config
+    from cloche.spec.config import Config, Hook
     from cloche.spec.config import Process as ProcessConfig
 else:
     import _signal as signals  # `signal` imports enum
@@ -195,7 +195,33 @@ class Container:
                 os.close(result)
             self.folder.remove_gate()
         if data:
-            raise failure_of_start(data, "process.args[0]", self.config["process"]["args"][0])
+            raise failure_of_start(data, self.stored.late_steps, self.config["process"]["args"][0])
+        self.run_poststart_hooks()
+
+    def run_poststart_hooks(self) -> None:
+        """After the program was executed; one that fails ends the container (runtime-spec 1.3)."""
+        if hooks := self.config.get("hooks", {}).get("poststart"):
+            try:
+                self._run_hooks("poststart", hooks, "running", self.pid)
+            except ClocheError:
+                self._end_process()
+                raise
+
+    def _run_poststop_hooks(self) -> list[str]:
+        """After everything is gone; what fails is a warning, as there is nothing left to undo."""
+        warnings = []
+        for hook in self.config.get("hooks", {}).get("poststop", ()):
+            try:
+                self._run_hooks("poststop", [hook], "stopped", 0)
+            except ClocheError as error:
+                warnings.append(str(error))
+        return warnings
+
+    def _run_hooks(self, kind: str, hooks: list[Hook], status: str, pid: int) -> None:
+        from cloche.runtime.hooks import run_hooks, state_document
+
+        state = state_document(self.config, self.id, bundle=self.bundle, status=status, pid=pid)
+        run_hooks(kind, hooks, state)
 
     def _open_gate(self) -> None:
         try:
@@ -275,10 +301,10 @@ class Container:
                 raise FailedPrecondition(f"cannot exec in a {status} container: {self.id!r}")
             return Process(execute_in(self, process, stdio=stdio, preserve_fds=preserve_fds))
 
-    def delete(self, *, force: bool = False) -> None:
+    def delete(self, *, force: bool = False) -> list[str]:
         """Remove the cgroups and the state. force: kill first, whatever the status.
 
-        Can be repeated after a crash at any point.
+        Can be repeated after a crash at any point. Returns warnings: poststop hooks that failed.
         """
         with Lock(self.folder):
             status = self.status()
@@ -286,7 +312,9 @@ class Container:
                 raise FailedPrecondition(
                     f"cannot delete container {self.id!r} that is not stopped: it is {status}"
                 )
+            has_hooks = bool(self.config.get("hooks", {}).get("poststop"))
             self.destroy()
+        return self._run_poststop_hooks() if has_hooks else []
 
     def destroy(self) -> None:
         """Kill what runs, remove the cgroups, free the id; the lock is held by the caller."""
@@ -318,14 +346,8 @@ class Container:
 
 def containers(root: str) -> list[Container]:
     """Every container of a state root, sorted by id; what vanishes meanwhile is left out."""
-    try:
-        names = sorted(os.listdir(root))
-    except FileNotFoundError:
-        return []
     found = []
-    for name in names:
-        if name == FILTERS:
-            continue
+    for name in names(root):
         try:
             found.append(Container.load(root, name))
         except NotFound:

@@ -17,7 +17,7 @@ from cloche.runtime.container import Container, Process
 from cloche.runtime.execute import Started, execute
 from cloche.runtime.facts import CgroupFacts, Facts, Hierarchy
 from cloche.runtime.plan_namespaces import KINDS, PROC_NAMES, wanted
-from cloche.runtime.state import FILTERS, Folder, Lock, State, now
+from cloche.runtime.state import FILTERS, Folder, State, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def create(
     stdio: tuple[int, int, int] = (0, 1, 2),
     preserve_fds: int = 0,
     gate: bool = True,
+    pivot: bool = True,
+    keyring: bool = True,
 ) -> tuple[Container, Process]:
     """Make a container.
 
@@ -42,21 +44,18 @@ def create(
     the configuration count from it. rootfs: a detached mount (kernel.mounts.assemble) instead of
     root.path, borrowed. stdio: what becomes descriptors 0, 1, 2, borrowed. preserve_fds: how many
     from 3 on go along. gate: wait for `Container.start`; without it the program runs at once.
+    pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of the container's own.
     Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
     """
+    cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
+    rootfs_path = "" if rootfs is not None else os.path.join(bundle, config["root"]["path"])
+    state = State(container_id, bundle, os.path.normpath(rootfs_path or "/"), now(), cgroup.paths)
     folder = Folder(root, container_id)
-    folder.make()
-    with Lock(folder):
-        cgroup = None
+    with folder.make(config, state):
         try:
-            path = config.get("linux", {}).get("cgroupsPath") or container_id
-            cgroup = Cgroup.plan(layout(), path)
-            rootfs_path = "" if rootfs is not None else os.path.join(bundle, config["root"]["path"])
-            state = State(container_id, bundle, os.path.normpath(rootfs_path or "/"), now(), cgroup.paths)
-            folder.write_config(config)
-            folder.write(state)
             _make_cgroup(cgroup, config)
             facts = _facts(root, config, cgroup, bundle=bundle, rootfs=rootfs)
+            facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
             if gate:
                 folder.make_gate()
                 facts = facts.replace(gate=folder.path)
@@ -65,14 +64,17 @@ def create(
                     performing.lend("rootfs", rootfs)
                 plan = compile_create(config, facts)
                 started = execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds)
-            state = state.with_process(started.pid)
+            state = state.with_process(started.pid).replace(late_steps=plan.late_steps())
             folder.write(state)
         except BaseException:
-            if cgroup is not None and cgroup.exists():
+            if cgroup.exists():
                 cgroup.destroy()
             folder.remove()
             raise
-    return Container(root, folder, state), Process(started)
+    container = Container(root, folder, state)
+    if not gate:
+        container.run_poststart_hooks()
+    return container, Process(started)
 
 
 def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
@@ -163,6 +165,7 @@ def execute_in(
     try:
         program, flags = _filter(container.root, container.config)
         facts = Facts(
+            id=container.id,
             bundle=container.bundle,
             cgroups=cgroup_facts(container.cgroup),
             filter_program=program,

@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from _socket import socket
+    from collections.abc import Mapping
 else:
     import _signal as signal  # `signal` imports enum
 
@@ -40,6 +41,7 @@ _REPORT = Struct("=2I2i112s")
 REPORT_SIZE = _REPORT.size
 _DESCRIPTORS_A_MESSAGE = 253  # SCM_MAX_FD
 _NO_STEP = 0xFFFFFFFF
+_HOOK_FAILED = 125  # native/hooks.h
 
 
 class ExecFailed(FailedPrecondition):
@@ -272,13 +274,14 @@ def wait(pidfd: int) -> int:
     return ended.status
 
 
-def failure_of_start(data: bytes, place: str, command: str) -> ClocheError:
+def failure_of_start(data: bytes, late_steps: Mapping[str, tuple[str, str]], command: str) -> ClocheError:
     """The error behind the record that `start` read from the result fifo.
 
-    place: of the gate's step or a later one, which all concern the program. command: args[0].
+    late_steps: as the plan gave them at create. command: the program's args[0].
     """
     report = Report.parse(data)
-    return _worded(place, "start", report.error, report.text, command)
+    place, what = late_steps.get(str(report.index), ("process", "start"))
+    return _worded(place, what, report.error, report.text, command)
 
 
 def _translated(plan: Plan, step: Step, errno: int, detail: str) -> ClocheError:
@@ -288,7 +291,7 @@ def _translated(plan: Plan, step: Step, errno: int, detail: str) -> ClocheError:
 
 
 def _worded(place: str, what: str, errno: int, detail: str, command: str) -> ClocheError:
-    reason = os.strerror(errno).lower()
+    reason = "the hook failed" if errno == _HOOK_FAILED else os.strerror(errno).lower()
     if place.startswith("process.args"):
         return ExecFailed(_program_message(command, errno, reason), errno)
     message = f"config.json: {place}: {what}: {reason}{f' ({detail})' if detail else ''}"

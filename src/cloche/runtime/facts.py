@@ -32,19 +32,23 @@ class CgroupFacts(Record):
 class Facts(Record):
     """The rest of the world as a plan needs it.
 
-    bundle: absolute path, for relative ones in the configuration.
+    id: the container's. bundle: absolute path, for relative ones in the configuration.
     rootfs_given: the rootfs is a descriptor lent under the slot `rootfs`, not a path.
     filter_program, filter_flags: the compiled seccomp filter, empty without one.
     gate: directory that holds the start and result fifos, empty to execute at once.
     home: HOME of the user, for an environment that lacks it; empty leaves it out.
     user_namespace: the process will live in a user namespace that is not ours.
+    pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of its own.
     """
 
     bundle: str
     cgroups: CgroupFacts
+    id: str = ""
     rootfs_given: bool = False
     filter_program: bytes = b""
     filter_flags: int = 0
     gate: str = ""
     home: str = ""
     user_namespace: bool = False
+    pivot: bool = True
+    keyring: bool = True

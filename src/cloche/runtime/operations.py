@@ -71,6 +71,15 @@ class SetOomScore(Operation):
     optional: int
 
 
+class SetTimeOffsets(Operation):
+    """unshare(2) of a time namespace and its offsets, which must be there before anyone enters it.
+
+    offsets: lines of "clock seconds nanoseconds" for /proc/self/timens_offsets.
+    """
+
+    offsets: str
+
+
 class ForbidDumps(Operation):
     """PR_SET_DUMPABLE 0: until execve nobody inside may read the process's memory or descriptors."""
 
@@ -138,6 +147,15 @@ class NewSession(Operation):
 
 class BringUpLoopback(Operation):
     """Set IFF_UP on `lo` of a new network namespace."""
+
+
+class JoinKeyring(Operation):
+    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: a keyring of the container's own.
+
+    Left where the kernel has no keyrings or a filter forbids them.
+    """
+
+    name: str
 
 
 class SetPropagation(Operation):
@@ -247,6 +265,28 @@ class PivotRoot(Operation):
     """pivot_root(2) onto the rootfs; the old root is detached and gone."""
 
 
+class EnterRoot(Operation):
+    """chroot(2) onto the rootfs where it cannot be pivoted to (a ramfs as root, `--no-pivot`).
+
+    The old root is covered, not gone: a process that keeps CAP_SYS_CHROOT can get back to it.
+    """
+
+
+class RunHook(Operation):
+    """Execute a hook as a child and wait for it, at most `timeout_s` seconds (0: no limit).
+
+    Its standard input is the container's state: `state`, our pid as seen here, `state_rest`.
+    A hook that fails or takes too long fails the create or the start.
+    """
+
+    path: str
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    state: str
+    state_rest: str
+    timeout_s: int
+
+
 class SetHostname(Operation):
     """sethostname(2)."""
 
@@ -261,6 +301,13 @@ class SetDomainname(Operation):
 
 class WriteSysctl(Operation):
     """Write one file below sys/ of our own procfs."""
+
+    path: str
+    value: str
+
+
+class WriteAttribute(Operation):
+    """Write a security module's attribute of this process through our own procfs (CVE-2019-16884)."""
 
     path: str
     value: str
@@ -290,6 +337,37 @@ class OwnStdio(Operation):
     """fchown(2) of descriptors 0, 1, 2 to the user, so that /dev/stdout can be opened again."""
 
     uid: int
+
+
+class SetPersonality(Operation):
+    """personality(2)."""
+
+    persona: int
+
+
+class SetIoPriority(Operation):
+    """ioprio_set(2) of this process. priority: class << 13 | level."""
+
+    priority: int
+
+
+class SetScheduler(Operation):
+    """sched_setattr(2). attributes: a struct sched_attr."""
+
+    attributes: bytes
+
+
+class SetMemoryPolicy(Operation):
+    """set_mempolicy(2). nodes: bit mask in native longs."""
+
+    mode: int
+    nodes: bytes
+
+
+class SetAffinity(Operation):
+    """sched_setaffinity(2). processors: bit mask in native longs, of any size."""
+
+    processors: bytes
 
 
 class SetLimit(Operation):
@@ -365,6 +443,19 @@ class LoadFilter(Operation):
 
     program: bytes
     flags: int
+
+
+class LoadNotifyingFilter(Operation):
+    """seccomp(2) with SECCOMP_FILTER_FLAG_NEW_LISTENER, the listener taken by the caller.
+
+    Once the filter is loaded any system call may be the one that waits for the listener. So what
+    remains is said through `handover`, a shared page: the listener's number there, then a word
+    from the caller, without any call.
+    """
+
+    program: bytes
+    flags: int
+    handover: Slot
 
 
 class AwaitStart(Operation):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from _struct import pack
 
 from cloche.runtime.caller import CallerOperation
-from cloche.runtime.operations import Operation, fingerprint
+from cloche.runtime.operations import AwaitStart, Operation, fingerprint
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -66,12 +66,24 @@ class Plan(Record):
         """The plan as cloche-init reads it, and the slots' names in the order of their descriptors."""
         return _Encoder(self.steps).encoded()
 
+    def late_steps(self) -> dict[str, tuple[str, str]]:
+        """Place and description of the steps behind the gate, by their index."""
+        for gate, step in enumerate(self.steps):
+            if isinstance(step.operation, AwaitStart):
+                late = enumerate(self.steps[gate:], gate)
+                return {str(index): (s.place, _short(s.operation.describe())) for index, s in late}
+        return {}
+
     def caller_steps(self, after: int = -1) -> tuple[Step, ...]:
         """The caller's steps that follow directly after the step with that index."""
         end = after + 1
         while end < len(self.steps) and self.steps[end].stage == CALLER:
             end += 1
         return self.steps[after + 1 : end]
+
+
+def _short(description: str) -> str:
+    return description if len(description) < 200 else f"{description[:200]}…"
 
 
 class _Encoder:

@@ -20,6 +20,7 @@ from cloche.runtime import operations as op
 from cloche.runtime.caller import CloneTree
 from cloche.runtime.plan import CALLER, STAGE_TWO, Step
 from cloche.runtime.plan_namespaces import is_new
+from cloche.runtime.plan_process import is_labelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def propagation(config: Config) -> Iterator[Step]:
 
 def own_proc(config: Config) -> Iterator[Step]:
     """A procfs of our own where something will be written through it."""
-    if config.get("linux", {}).get("sysctl"):
+    process = config["process"]
+    if config.get("linux", {}).get("sysctl") or is_labelled(process):
         yield Step("linux.sysctl", STAGE_TWO, op.OpenProc())
 
 

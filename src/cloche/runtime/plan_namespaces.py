@@ -25,6 +25,7 @@ KINDS = {
     "user": 0x10000000,
     "pid": 0x20000000,
     "network": 0x40000000,
+    "time": 0x00000080,
 }
 """CLONE_NEW* of each of the runtime specification's namespace types."""
 
@@ -36,6 +37,7 @@ PROC_NAMES = {
     "user": "user",
     "pid": "pid",
     "network": "net",
+    "time": "time",
 }
 """Their names below /proc/PID/ns."""
 
@@ -77,11 +79,19 @@ def joined_namespaces(config: Config) -> Iterator[Step]:
         yield Step(place, STAGE_ONE, op.RetryJoins())
 
 
+def offset_clocks(config: Config) -> Iterator[Step]:
+    """A time namespace of its own, which the clone enters with its offsets set."""
+    if is_new(config, "time"):
+        offsets = config.get("linux", {}).get("timeOffsets", {})
+        lines = (f"{clock} {o.get('secs', 0)} {o.get('nanosecs', 0)}\n" for clock, o in offsets.items())
+        yield Step("linux.timeOffsets", STAGE_ONE, op.SetTimeOffsets("".join(lines)))
+
+
 def cloned(config: Config, cgroups: CgroupFacts) -> Iterator[Step]:
     """The clone, with every new namespace but the cgroup's, which is rooted where we are then."""
     flags = 0
     for kind, path in wanted(config).items():
-        if not path and kind != "cgroup":
+        if not path and kind not in ("cgroup", "time"):
             flags |= KINDS[kind]
     slot = "cgroup:unified" if cgroups.unified else ""
     yield Step("linux.namespaces", STAGE_ONE, op.CloneProcess(flags, slot))

@@ -6,6 +6,7 @@ crash leaves behind can be found and deleted.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
 FILTERS = "@filters"
 """Beside the containers: compiled seccomp filters. No container id has an @."""
 
+_STAGING = "@half-"
+
 
 class State(Record):
     """What is written down about a container.
 
     pid, start_time, boot_id: its process, which only the three together identify; pid 0: none yet.
-    created: RFC 3339. rootfs: path on the host, empty where it never was one.
+    late_steps: place and description of the plan's steps behind the gate, by their index, for
+    what `start` must say when one of them fails. created: RFC 3339.
+    rootfs: path on the host, empty where it never was one.
     """
 
     id: str
@@ -41,6 +46,7 @@ class State(Record):
     pid: int = 0
     start_time: int = 0
     boot_id: str = ""
+    late_steps: Mapping[str, tuple[str, str]] = {}
 
     def with_process(self, pid: int) -> State:
         """The same with its process."""
@@ -71,13 +77,33 @@ class Folder:
         self.path = os.path.join(root, container_id)
         self.id = container_id
 
-    def make(self) -> None:
-        """Take the id. Raises AlreadyExists when it is taken."""
-        os.makedirs(os.path.dirname(self.path), 0o711, exist_ok=True)
+    def make(self, config: Config, state: State) -> Lock:
+        """Take the id, with configuration and state in the folder from its first moment on.
+
+        The folder is filled under another name and renamed: a crash leaves none that cannot be
+        loaded. Returns the lock, which is held already. Raises AlreadyExists when the id is taken.
+        """
+        root = os.path.dirname(self.path)
+        staging = Folder(root, f"{_STAGING}{self.id}")
+        os.makedirs(root, 0o711, exist_ok=True)
         try:
-            os.mkdir(self.path, 0o700)
+            os.mkdir(staging.path, 0o700)
         except FileExistsError:
-            raise AlreadyExists(f"container with given ID already exists: {self.id!r}") from None
+            _sweep(staging)
+            os.mkdir(staging.path, 0o700)
+        lock = Lock(staging)
+        lock.take()
+        try:
+            staging.write_config(config)
+            staging.write(state)
+            os.rename(staging.path, self.path)
+        except OSError as error:
+            staging.remove()
+            lock.release()
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise AlreadyExists(f"container with given ID already exists: {self.id!r}") from None
+            raise
+        return lock
 
     def make_gate(self) -> None:
         """The fifos between the container's process and `start`."""
@@ -118,7 +144,12 @@ class Folder:
             raise NotFound(f"container does not exist: {self.id!r}") from None
 
     def remove(self) -> None:
-        """Free the id."""
+        """Free the id, at once; what a crash leaves of the files then is swept later."""
+        if not self.id.startswith(_STAGING):
+            gone = Folder(os.path.dirname(self.path), f"{_STAGING}{self.id}.{os.getpid()}")
+            os.rename(self.path, gone.path)
+            gone.remove()
+            return
         for name in os.listdir(self.path):
             _unlink(f"{self.path}/{name}")
         os.rmdir(self.path)
@@ -135,15 +166,35 @@ class Lock:
         self._descriptor = -1
 
     def __enter__(self) -> Lock:
+        if self._descriptor < 0:
+            self.take()
+        return self
+
+    def take(self) -> None:
+        """Wait for the lock. Raises NotFound when the container is gone by then."""
         try:
             self._descriptor = os.open(self._folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise NotFound(f"container does not exist: {self._folder.id!r}") from None
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        return self
+        if not self._is_current():
+            # Deleted while we waited; a new one of the same name is another container.
+            os.close(self._descriptor)
+            raise NotFound(f"container does not exist: {self._folder.id!r}")
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._folder.path))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Let the next one work on the container."""
+        os.close(self._descriptor)
+        self._descriptor = -1
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        self.release()
 
 
 def is_locked(folder: Folder) -> bool:
@@ -159,6 +210,29 @@ def is_locked(folder: Folder) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def names(root: str) -> list[str]:
+    """The ids of a state root, sorted. What crashes left half made or half removed is removed."""
+    found = []
+    try:
+        entries = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    for name in entries:
+        if name.startswith(_STAGING):
+            _sweep(Folder(root, name))
+        elif name != FILTERS:
+            found.append(name)
+    return found
+
+
+def _sweep(folder: Folder) -> None:
+    if not is_locked(folder):
+        try:
+            folder.remove()
+        except FileNotFoundError:
+            pass
 
 
 def now() -> str:
