@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from cloche.engine.context import Context
     from cloche.engine.terminal import Attached
-    from cloche.runtime.container import Container as RuntimeContainer
     from cloche.store.containers import Container
 
 _CHUNK = 1 << 16
@@ -40,8 +39,7 @@ def attach(
     options = Kept.from_bytes(row.options).options
     connection = _connect(context, row)
     try:
-        container = lifecycle.runtime_of(context, row)
-        steered = _Steered(connection, container)
+        steered = _Steered(connection, context, row)
         takes_input = stdin and options.stdin_open
         wants = frames.WANTS_OUTPUT | (frames.WANTS_INPUT if takes_input else 0)
         connection.sendall(frames.encode(frames.HELLO, bytes((wants,))))
@@ -86,14 +84,15 @@ def _connect(context: Context, row: Container) -> socket:
 class _Steered:
     """A container of another process's, signalled through the runtime, resized through its parent."""
 
-    def __init__(self, connection: socket, container: RuntimeContainer) -> None:
+    def __init__(self, connection: socket, context: Context, row: Container) -> None:
         self._connection = connection
-        self._container = container
+        self._context = context
+        self._row = row
 
     def kill(self, signal: int) -> None:
         """Send a signal; one that has ended does not mind."""
         try:
-            self._container.kill(signal)
+            lifecycle.kill(self._context, self._row, signal)
         except FailedPrecondition:
             pass
 
