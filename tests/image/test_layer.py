@@ -87,7 +87,7 @@ def rich() -> bytes:
     archive.add("d/private/file", data=b"x" * 100_000, uid=1000, gid=1000, mode=0o600)
     archive.add("d/setuid", data=b"#!", mode=0o4755).add("d/setgid", data=b"", mode=0o2711, uid=5, gid=6)
     archive.add("world", mode=0o666, data=b"w").add("none", mode=0)
-    archive.hardlink("d/hard", "world").symlink("abs", "/etc/passwd").symlink("d/up", "../world")
+    archive.hardlink("d/hard", "world").symlink("abs", "/etc/passwd").symlink("up", "d/../world")
     archive.symlink("owned-link", "nowhere", uid=9, gid=10)
     archive.add("fifo", "fifo", mode=0o622).add("null", "character", devmajor=1, devminor=3, mode=0o666)
     archive.add("disk", "block", devmajor=8, devminor=1, mode=0o660, gid=6)
