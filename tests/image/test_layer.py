@@ -104,7 +104,16 @@ def test_the_tree_is_the_one_that_gnu_tar_extracts(
     data = rich()
     reference = tmp_path / "reference"
     reference.mkdir()
-    command = [peer("tar"), "--numeric-owner", "-p", "-C", str(reference), "-xf", "-"]
+    command = [
+        peer("tar"),
+        "--numeric-owner",
+        "--delay-directory-restore",
+        "-p",
+        "-C",
+        str(reference),
+        "-xf",
+        "-",
+    ]
     subprocess.run(command, input=data, check=True)
     result = place.apply(data)
     implied = os.fsdecode(result.implied[0])
