@@ -102,12 +102,12 @@ def test_output_and_errors_stay_apart(machine: Machine) -> None:
 
 
 def test_a_reader_that_goes_away_ends_it_all(machine: Machine) -> None:
-    process = machine.start("run", "--rm", IMAGE, "yes")
-    assert process.stdout is not None
-    assert process.stdout.read(4) == b"y\ny\n"
-    process.stdout.close()
-    # As PID 1 `yes` is spared SIGPIPE, and says itself what is wrong.
-    assert process.wait(20) == 1
+    with machine.start("run", "--rm", IMAGE, "yes") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(4) == b"y\ny\n"
+        process.stdout.close()
+        # As PID 1 `yes` is spared SIGPIPE, and says itself what is wrong.
+        assert process.wait(20) == 1
     assert machine.ok("ps", "-aq") == ""
 
 

@@ -36,8 +36,12 @@ def test_keys_are_the_containers_and_the_terminal_comes_back(machine: Machine) -
         terminal.type(b"echo a$((1+1))b\r")
         terminal.expect(b"a2b")
         assert termios.tcgetattr(terminal.slave) != before
+        terminal.expect(b"# ")
         terminal.type(b"cat\r")
+        terminal.type(b"typed\r")
+        terminal.expect(b"typed\r\ntyped")
         terminal.type(b"\x03")
+        terminal.expect(b"# ")
         terminal.type(b"exit 6\r")
         assert terminal.wait() == 6
         assert termios.tcgetattr(terminal.slave) == before
@@ -70,12 +74,16 @@ def test_other_keys_can_detach(machine: Machine, name: str) -> None:
 
 
 def test_attach_without_input_only_watches(machine: Machine, name: str) -> None:
-    machine.ok("run", "-di", "--name", name, IMAGE, "sh", "-c", "read x; echo got-$x; exit 8")
-    watcher = machine.start("attach", "--no-stdin", name)
-    result = machine.run("attach", name, typed=b"line\n")
-    assert (result.stdout, result.returncode) == (b"got-line\n", 8)
-    out, _ = watcher.communicate(timeout=20)
-    assert (out, watcher.returncode) == (b"got-line\n", 8)
+    script = "while :; do echo tick; sleep 0.05; done & read x; kill $!; echo got-$x; exit 8"
+    machine.ok("run", "-di", "--name", name, IMAGE, "sh", "-c", script)
+    with machine.start("attach", "--no-stdin", name) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == b"tick\n"
+        result = machine.run("attach", name, typed=b"line\n")
+        out, errors = watcher.communicate(timeout=20)
+    assert result.stdout.endswith(b"got-line\n")
+    assert out.endswith(b"got-line\n")
+    assert (errors, result.returncode, watcher.returncode) == (b"", 8, 8)
 
 
 def test_attach_needs_a_running_container(machine: Machine, name: str) -> None:

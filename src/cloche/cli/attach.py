@@ -70,7 +70,9 @@ def _start(session: Session, parsed: Parsed) -> int:
         return join(container, parsed, stdin=stdin)
     if container.options.tty and stdin:
         require_terminal()
-        container.start(hold=True)
+        from cloche.engine.terminal import size_of
+
+        container.start(hold=True, console_size=size_of((0, 1, 2)))
         return join(container, parsed)
     with SignalProxy() as proxy:
         return container.run(

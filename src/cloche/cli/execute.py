@@ -7,6 +7,7 @@ from cloche.cli.arguments import Command
 from cloche.cli.container_flags import environment_of
 from cloche.cli.proxy import SignalProxy
 from cloche.engine.execution import ExecOptions
+from cloche.engine.terminal import size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def _exec(session: Session, parsed: Parsed) -> int:
         tty=parsed.on("tty"),
         stdin_open=parsed.on("interactive"),
         privileged=parsed.on("privileged"),
+        console_size=size_of((0, 1, 2)) if parsed.on("tty") else None,
     )
     if options.tty and options.stdin_open and not parsed.on("detach"):
         attach.require_terminal()

@@ -67,8 +67,10 @@ def _interactive(wanted: _Wanted, parsed: Parsed) -> int:
 
 
 def _started(container: Container, parsed: Parsed, *, hold: bool = False) -> None:
+    from cloche.engine.terminal import size_of
+
     try:
-        container.start(hold=hold)
+        container.start(hold=hold, console_size=size_of((0, 1, 2)) if hold else None)
     except BaseException:
         if parsed.on("rm"):
             container.remove(force=True, volumes=True)

@@ -94,14 +94,15 @@ class Container:
         """Its state now."""
         return status.of(self.context, self.id)
 
-    def start(self, *, hold: bool = False) -> int:
+    def start(self, *, hold: bool = False, console_size: tuple[int, int] | None = None) -> int:
         """Start it with a parent of its own (a shim) and return its pid once its program runs.
 
         hold: its output waits (10 s at most) for the first who attaches, so that nothing is missed.
+        console_size: rows and columns of its console, where it has one.
 
         Raises FailedPrecondition where it runs already, ExecFailed where the program cannot be run.
         """
-        return lifecycle.start(self.context, self.row, hold=hold)
+        return lifecycle.start(self.context, self.row, hold=hold, console_size=console_size)
 
     def run(
         self,

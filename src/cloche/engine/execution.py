@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class ExecOptions(Record):
-    """How a command is run in a container; what is not given is as the container has it."""
+    """How a command is run in a container; what is not given is as the container has it.
+
+    console_size: rows and columns of its console, where it has one.
+    """
 
     env: tuple[str, ...] = ()
     user: str = ""
@@ -34,6 +37,7 @@ class ExecOptions(Record):
     tty: bool = False
     stdin_open: bool = False
     privileged: bool = False
+    console_size: tuple[int, int] | None = None
 
 
 def run(
@@ -153,6 +157,10 @@ def _process(
     if not process["cwd"].startswith("/"):
         raise InvalidArgument(f"the working directory {options.workdir!r} is invalid: it must be absolute")
     process.pop("oomScoreAdj", None)
+    process.pop("consoleSize", None)
+    if options.console_size is not None:
+        rows, columns = options.console_size
+        process["consoleSize"] = {"height": rows, "width": columns}
     return process
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _KILL = 9
 
 
-def start(context: Context, row: Container, *, hold: bool = False) -> int:
+def start(
+    context: Context, row: Container, *, hold: bool = False, console_size: tuple[int, int] | None = None
+) -> int:
     """See `Container.start`."""
     with Start(context, row) as starting:
         on_exit: tuple[str, ...] = ()
@@ -32,7 +34,8 @@ def start(context: Context, row: Container, *, hold: bool = False) -> int:
             from cloche.engine.removal import command_line
 
             on_exit = command_line(context, row.id)
-        return starting.in_shim(starting.request(on_exit=on_exit).replace(hold=hold))
+        request = starting.request(on_exit=on_exit, console_size=console_size)
+        return starting.in_shim(request.replace(hold=hold))
 
 
 def run(
@@ -44,11 +47,12 @@ def run(
     durable: bool = True,
 ) -> int:
     """See `Container.run`. durable: whether its start and end are worth a record."""
-    from cloche.engine.terminal import LocalTerminal
+    from cloche.engine.terminal import LocalTerminal, size_of
 
     with Start(context, row) as starting:
         options = starting.kept.options
-        parent = starting.here(starting.request(durable=durable))
+        size = size_of(stdio) if options.tty else None
+        parent = starting.here(starting.request(durable=durable, console_size=size))
         parent.listen()
         stdin = stdio[0] if options.stdin_open else -1
         with LocalTerminal((stdin, stdio[1], stdio[2]), parent, tty=options.tty) as terminal:

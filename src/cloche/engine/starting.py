@@ -67,14 +67,23 @@ class Start:
         except NotFound:
             pass
 
-    def request(self, *, durable: bool = True, on_exit: tuple[str, ...] = ()) -> Request:
-        """What the parent is told. Raises InvalidArgument and NotFound for settings that cannot be met."""
+    def request(
+        self,
+        *,
+        durable: bool = True,
+        on_exit: tuple[str, ...] = (),
+        console_size: tuple[int, int] | None = None,
+    ) -> Request:
+        """What the parent is told. Raises InvalidArgument and NotFound for settings that cannot be met.
+
+        console_size: rows and columns that the console has from the first moment.
+        """
         context, options = self.context, self.kept.options
         directory = context.directory(self.row.id)
         os.makedirs(directory, 0o700, exist_ok=True)
         return Request(
             container_id=self.row.id,
-            config=self.config(directory),
+            config=self._sized(self.config(directory), console_size),
             directory=directory,
             run_directory=context.run_directory(self.row.id),
             runtime_root=context.runtime_root,
@@ -84,6 +93,12 @@ class Start:
             durable=durable,
             on_exit=on_exit,
         )
+
+    @staticmethod
+    def _sized(config: Config, size: tuple[int, int] | None) -> Config:
+        if size is not None and config["process"].get("terminal"):
+            config["process"]["consoleSize"] = {"height": size[0], "width": size[1]}
+        return config
 
     def config(self, directory: str) -> Config:
         """The container's config.json for this start."""

@@ -76,6 +76,18 @@ class LocalTerminal(LocalClient):
             pass
 
 
+def size_of(stdio: tuple[int, int, int]) -> tuple[int, int] | None:
+    """(rows, columns) of the terminal among standard streams, None where none of them is one."""
+    for descriptor in (stdio[1], stdio[0]):
+        try:
+            size = os.get_terminal_size(descriptor)
+        except OSError:
+            continue
+        if size.lines and size.columns:
+            return size.lines, size.columns
+    return None
+
+
 def raw(attributes: list[Any]) -> list[Any]:
     """Terminal attributes under which every byte passes as it is (cfmakeraw(3))."""
     changed = list(attributes)
