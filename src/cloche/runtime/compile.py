@@ -11,7 +11,6 @@ from cloche.errors import InvalidArgument, Unimplemented
 from cloche.runtime import operations as op
 from cloche.runtime import (
     plan_devices,
-    plan_hooks,
     plan_mounts,
     plan_namespaces,
     plan_process,
@@ -22,7 +21,7 @@ from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cloche.runtime.facts import Facts
     from cloche.spec.config import Config, Process
@@ -69,8 +68,8 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_process.console(process, bind=True),
         Step("process.cwd", STAGE_TWO, op.MakeDirectory(process["cwd"], 0o755)),
         # Hooks see everything made, and the host's paths for the last time.
-        *plan_hooks.runtime_hooks(config, facts),
-        *plan_hooks.container_hooks(config, facts, "createContainer", "creating"),
+        *hooks(config, facts, "runtime"),
+        *hooks(config, facts, "createContainer"),
         # From here on no operation can name a path of the host.
         Step("root.path", STAGE_TWO, op.PivotRoot() if facts.pivot else op.EnterRoot()),
         *plan_process.streams(process),
@@ -89,7 +88,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_process.program(process),
         *awaited_start(facts.gate),
         *plan_process.filter_late(*filtered),
-        *plan_hooks.container_hooks(config, facts, "startContainer", "created"),
+        *hooks(config, facts, "startContainer"),
         *plan_process.execute(process, facts.home),
     )
     return Plan(steps)
@@ -131,6 +130,16 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_process.execute(process, facts.home),
     )
     return Plan(steps)
+
+
+def hooks(config: Config, facts: Facts, kind: str) -> Iterable[Step]:
+    """Those of one point of the sequence; few containers have any, so their code is loaded here."""
+    if not config.get("hooks"):
+        return ()
+
+    if kind == "runtime":
+        return plan_hooks.runtime_hooks(config, facts)
+    return plan_hooks.container_hooks(config, facts, kind)
 
 
 def opened_gate(gate: str) -> Iterator[Step]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, Unavailable
 from cloche.kernel import pidfd
@@ -332,6 +331,8 @@ class Container:
             pidfd.send_signal(process, signals.SIGKILL)
             if self.cgroup.frozen():
                 self.cgroup.thaw()
+            import select
+
             poll = select.poll()
             poll.register(process, select.POLLIN)
             if not poll.poll(_KILL_TIMEOUT_S * 1000):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from cloche.errors import FailedPrecondition
 from cloche.kernel import pidfd
@@ -17,9 +16,12 @@ from cloche.spec import document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any
 
     from cloche.spec.config import Config, Hook
+else:
+    import _signal as signal  # `signal` imports enum
 
 
 class RunHooks(CallerOperation):

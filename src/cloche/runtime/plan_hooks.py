@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from cloche.runtime.facts import Facts
     from cloche.spec.config import Config, Hook
 
+# What the container is when they run (runtime-spec, "Lifecycle").
+_STATUS = {"createContainer": "creating", "startContainer": "created"}
+
 _PID = 2**40
 """Stands for the pid in a state document, until init puts its own number there."""
 
@@ -30,8 +33,9 @@ def runtime_hooks(config: Config, facts: Facts) -> Iterator[Step]:
         yield Step(f"hooks.{kind}", CALLER, RunHooks(kind, hooks, state))
 
 
-def container_hooks(config: Config, facts: Facts, kind: str, status: str) -> Iterator[Step]:
+def container_hooks(config: Config, facts: Facts, kind: str) -> Iterator[Step]:
     """createContainer or startContainer, by the container's process where it then is."""
+    status = _STATUS[kind]
     whole = document.dumps(state_document(config, facts.id, bundle=facts.bundle, status=status, pid=_PID))
     before, _, after = whole.decode().partition(str(_PID))
     hooks: list[Hook] = config.get("hooks", {}).get(kind, [])  # type: ignore[assignment]  # one of the six kinds

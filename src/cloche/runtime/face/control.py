@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.invocation import Command, Invocation
@@ -68,32 +66,16 @@ def delete(invocation: Invocation) -> int:
     try:
         container = invocation.container()
     except NotFound:
-        _remove_unfinished(invocation)
         if force:
             return 0
         raise
-    if force:
-        container.delete(force=True)
-        return 0
     status = container.status()
-    if status not in ("stopped", "created"):
+    if status not in ("stopped", "created") and not force:
         raise FailedPrecondition(f"cannot delete container {container.id} that is not stopped: {status}")
     # Nothing of the user's runs in one that was only created.
-    container.delete(force=status == "created")
+    for warning in container.delete(force=force or status == "created"):
+        invocation.log.warning(warning)
     return 0
-
-
-def _remove_unfinished(invocation: Invocation) -> None:
-    """Free an id that a creation has taken which died before it wrote anything down."""
-    from cloche.runtime.state import Folder, Lock
-
-    folder = Folder(invocation.root, invocation.container_id())
-    try:
-        with Lock(folder):
-            if not os.path.exists(f"{folder.path}/state.json"):
-                folder.remove()
-    except NotFound:
-        return
 
 
 def pause(invocation: Invocation) -> int:

@@ -43,8 +43,6 @@ def _load_config(invocation: Invocation) -> Config:
 
 
 def _refuse_unsupported(invocation: Invocation) -> None:
-    if invocation.options.switch("no-pivot"):
-        raise InvalidArgument("--no-pivot is not supported: the root filesystem is always pivoted to")
     if invocation.general.switch("systemd-cgroup"):
         raise InvalidArgument("--systemd-cgroup is not supported: cgroups are made without systemd")
     rootless = invocation.general.text("rootless", "auto")
@@ -113,6 +111,8 @@ class _Request:
         self.pid_file = os.path.abspath(options.text("pid-file")) if options.text("pid-file") else ""
         _refuse_unsupported(invocation)
         self.config = _load_config(invocation)
+        self.pivot = not options.switch("no-pivot")
+        self.keyring = not options.switch("no-new-keyring")
         self.console_socket = options.text("console-socket")
         terminal = self.config["process"].get("terminal", False)
         check_console(terminal=terminal, detached=detached, console_socket=self.console_socket)
@@ -131,6 +131,8 @@ class _Request:
             bundle=os.getcwd(),
             preserve_fds=self.preserve_fds,
             gate=gate,
+            pivot=self.pivot,
+            keyring=self.keyring,
         )
 
     def create_detached(self, *, gate: bool) -> None:
@@ -175,7 +177,8 @@ def run(invocation: Invocation) -> int:
                 status = follow(process, forwarding)
         finally:
             if not invocation.options.switch("keep"):
-                container.delete(force=True)
+                for warning in container.delete(force=True):
+                    invocation.log.warning(warning)
     return status
 
 
@@ -183,8 +186,8 @@ _FLAGS = (
     Flag("bundle", "text", "the bundle's directory (default: the current one)", "b"),
     Flag("console-socket", "text", "unix socket that is sent the pty's master"),
     Flag("pid-file", "text", "file to write the process's pid to"),
-    Flag("no-pivot", "switch", "not supported: refused"),
-    Flag("no-new-keyring", "switch", "keep the caller's session keyring (always so: none is made yet)"),
+    Flag("no-pivot", "switch", "do not use pivot_root(2): for a root filesystem on a ramdisk"),
+    Flag("no-new-keyring", "switch", "keep the caller's session keyring"),
     Flag("preserve-fds", "number", "how many more descriptors, after the standard ones, the process keeps"),
 )
 

@@ -44,7 +44,6 @@ def _owner(path: str) -> str:
 
 def _all(invocation: Invocation) -> list[dict[str, Any]]:
     from cloche.runtime.container import Container
-    from cloche.runtime.state import FILTERS
 
     found = []
     try:
@@ -53,7 +52,8 @@ def _all(invocation: Invocation) -> list[dict[str, Any]]:
         return []
     for name in names:
         path = os.path.join(invocation.root, name)
-        if name == FILTERS or not os.path.isdir(path):
+        # No id begins so: what is there besides containers does.
+        if name.startswith("@") or not os.path.isdir(path):
             continue
         try:
             found.append(_describe(Container.load(invocation.root, name), _owner(path)))
