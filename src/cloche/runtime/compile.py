@@ -136,6 +136,7 @@ def hooks(config: Config, facts: Facts, kind: str) -> Iterable[Step]:
     """Those of one point of the sequence; few containers have any, so their code is loaded here."""
     if not config.get("hooks"):
         return ()
+    from cloche.runtime import plan_hooks
 
     if kind == "runtime":
         return plan_hooks.runtime_hooks(config, facts)
