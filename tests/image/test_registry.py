@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -321,7 +322,12 @@ def test_mirrors_are_asked_first_and_told_whom_they_stand_for(stub: StubRegistry
 def test_connections_are_used_again(stub: StubRegistry) -> None:
     accepted: list[object] = []
     inner = stub._server.get_request
-    stub._server.get_request = lambda: accepted.append(1) or inner()  # type: ignore[func-returns-value, method-assign]  # counts
+
+    def counted() -> Any:
+        accepted.append(1)
+        return inner()
+
+    stub._server.get_request = counted  # type: ignore[method-assign]  # to count connections
     with connect(stub) as client:
         for _ in range(5):
             client.resolve()

@@ -51,15 +51,18 @@ class Blob:
 
     def read(self, size_bytes: int = _CHUNK_BYTES) -> bytes:
         """At most so many bytes; empty at the end. Raises BrokenOff when the connection breaks."""
-        while True:
-            try:
-                data = self._response.read(size_bytes)
-            except Unavailable as error:
-                raise BrokenOff(f"{self._what}: {error}") from error
-            skipped = min(self._skip_bytes, len(data))
-            self._skip_bytes -= skipped
-            if skipped < len(data) or not data:
-                return data[skipped:] if skipped else data
+        while self._skip_bytes:
+            skipped = self._read(min(self._skip_bytes, _CHUNK_BYTES))
+            if not skipped:
+                return b""
+            self._skip_bytes -= len(skipped)
+        return self._read(size_bytes)
+
+    def _read(self, size_bytes: int) -> bytes:
+        try:
+            return self._response.read(size_bytes)
+        except Unavailable as error:
+            raise BrokenOff(f"{self._what}: {error}") from error
 
     def interrupt(self) -> None:
         """Have a `read` that waits in another thread end at once."""

@@ -77,7 +77,9 @@ def choose(target: Descriptor, platform: Platform, read: Read, *, name: str) -> 
         except NotFound as error:
             raise NotFound(f"{name}: {error}") from None
     config = _config(document, read, name)
-    _check(config, document, platform, name)
+    _check_layers(config, document, name)
+    if not indexes:
+        _check_platform(config, platform, name)
     return Chosen(target, descriptor, document, config, tuple(indexes))
 
 
@@ -96,7 +98,7 @@ def _config(manifest: Manifest, read: Read, name: str) -> ImageConfig:
     return ImageConfig.parse(read(descriptor), f"{name}: config {descriptor.digest}")
 
 
-def _check(config: ImageConfig, manifest: Manifest, platform: Platform, name: str) -> None:
+def _check_layers(config: ImageConfig, manifest: Manifest, name: str) -> None:
     if len(config.diff_ids) != len(manifest.layers):
         raise InvalidArgument(
             f"{name}: {len(manifest.layers)} layers in the manifest, but {len(config.diff_ids)} in the config"
@@ -104,7 +106,13 @@ def _check(config: ImageConfig, manifest: Manifest, platform: Platform, name: st
     for layer in manifest.layers:
         if not documents.is_layer(layer.media_type):
             raise InvalidArgument(f"{name}: {layer.digest} of type {layer.media_type[:100]!r} is no layer")
-    # Images without an architecture come from small tools, and are taken for what was asked.
+
+
+def _check_platform(config: ImageConfig, platform: Platform, name: str) -> None:
+    """A lone manifest says in its config what it is for (an index is believed, as configs omit variants).
+
+    Images without an architecture come from small tools, and are taken for what was asked.
+    """
     if config.architecture and platform.rank(config.platform) is None:
         raise NotFound(
             f"{name}: is for {config.platform.normalised()}, not {platform}; ask for that platform to have it"
