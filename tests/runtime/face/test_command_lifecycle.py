@@ -259,12 +259,11 @@ def test_annotations_are_in_the_state(runtime: Runtime, sleeper: Bundle) -> None
     assert '"b.c/d": "\\u003c1\\u003e"' in runtime("state", container_id).stdout
 
 
-def test_an_id_that_a_dead_creation_took_is_freed_by_delete(ours: Runtime, sleeper: Bundle) -> None:
-    container_id = unique("dead")
-    (ours.root / container_id).mkdir(parents=True)
-    assert ours.start_detached("create", "--bundle", str(sleeper.path), container_id) == 1
-    assert ours("delete", "--force", container_id).returncode == 0
-    assert ours.start_detached("create", "--bundle", str(sleeper.path), container_id) == 0
+def test_without_pivot_root_the_container_runs_too(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.command("ls", "/")
+    result = runtime("run", "--no-pivot", "--bundle", str(bundle.path), unique("chroot"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "etc" in result.stdout.split()
 
 
 def test_a_creation_killed_at_any_moment_is_removed_by_delete(ours: Runtime, sleeper: Bundle) -> None:

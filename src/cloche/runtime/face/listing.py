@@ -44,16 +44,12 @@ def _owner(path: str) -> str:
 
 def _all(invocation: Invocation) -> list[dict[str, Any]]:
     from cloche.runtime.container import Container
+    from cloche.runtime.state import names
 
     found = []
-    try:
-        names = sorted(os.listdir(invocation.root))
-    except FileNotFoundError:
-        return []
-    for name in names:
+    for name in names(invocation.root):
         path = os.path.join(invocation.root, name)
-        # No id begins so: what is there besides containers does.
-        if name.startswith("@") or not os.path.isdir(path):
+        if not os.path.isdir(path):
             continue
         try:
             found.append(_describe(Container.load(invocation.root, name), _owner(path)))
