@@ -269,12 +269,12 @@ def test_a_loopback_registry_with_tls_is_not_taken_for_a_plain_one(secured: Stub
 
 
 def test_https_to_a_plain_server_says_what_to_allow() -> None:
-    with StubRegistry() as stub:
-        with (
-            connect(stub.address, host=of_domain(stub.address, plain_http=False)) as client,
-            pytest.raises(Unavailable, match="does not speak TLS"),
-        ):
-            client.resolve()
+    with (
+        StubRegistry() as stub,
+        connect(stub.address, host=of_domain(stub.address, plain_http=False)) as client,
+        pytest.raises(Unavailable, match="does not speak TLS"),
+    ):
+        client.resolve()
 
 
 def test_a_redirect_from_https_to_http_is_refused(secured: StubRegistry, authority: Path) -> None:
