@@ -35,7 +35,6 @@ class PermissionDenied(ClocheError):
     """The caller may not do this."""
 
 
-
 class Cancelled(ClocheError):
     """The caller gave up."""
 

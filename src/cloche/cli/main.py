@@ -157,7 +157,7 @@ def _traceback() -> None:
 
 def _die_of(name: str) -> NoReturn:
     """End by the signal itself, so that a shell or make sees what happened."""
-    import _signal  # type: ignore[import-not-found]
+    import _signal  # type: ignore[import-not-found]  # has no stubs
 
     number: int = getattr(_signal, name)
     _signal.signal(number, _signal.SIG_DFL)

@@ -130,7 +130,7 @@ class Tree:
         """A readable descriptor of the directory really at `path` (no links); the caller closes it."""
         try:
             resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
-            return syscalls.openat2(self._root, path or b".", _READABLE, resolve=resolve)  # type: ignore[arg-type]
+            return syscalls.openat2(self._root, path or b".", _READABLE, resolve=resolve)
         except OSError as error:
             if error.errno != ENAMETOOLONG:
                 raise

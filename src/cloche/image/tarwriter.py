@@ -52,7 +52,7 @@ class Writer:
         self._left -= len(data)
         if self._left < 0:
             raise ValueError("more bytes than the entry's size")
-        self._write(data)  # type: ignore[arg-type]
+        self._write(data)  # type: ignore[arg-type]  # files take any buffer
         if not self._left and (padding := _PADDINGS[self._size % BLOCK]):
             self._write(padding)
 

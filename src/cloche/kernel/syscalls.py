@@ -183,7 +183,7 @@ def mount_setattr(
     call("mount_setattr", directory, os.fsencode(path), flags, attributes, len(attributes), path=path)
 
 
-def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+def openat2(directory: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
     """openat2(2): open a path with limits on how it may be resolved (RESOLVE_*)."""
     how = _pack64(flags | os.O_CLOEXEC, mode, resolve)
     return call("openat2", directory, os.fsencode(path), how, len(how), path=path)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _lru_cache(maxsize: int) -> Callable[[Callable[..., Any]], Any]:
-    import _functools  # type: ignore[import-not-found, unused-ignore]
+    import _functools  # type: ignore[import-not-found, unused-ignore]  # typeshed does not know it
 
     typed = False
     return lambda function: _functools._lru_cache_wrapper(function, maxsize, typed, tuple)
