@@ -51,15 +51,15 @@ def run(metadata: Metadata, overlay: Overlayfs, owner: str) -> None:
     overlay.purge()
 
 
-def test_the_rows_and_directories_of_a_run_take_less_than_four_milliseconds(
+def test_the_rows_and_directories_of_a_run_take_less_than_four_milliseconds_of_processor_time(
     metadata: Metadata, overlay: Overlayfs, tmp_path: Path
 ) -> None:
     durations = []
     with Owner(str(tmp_path / "leases")) as owner:
         for _ in range(20):
-            start = time.perf_counter()
+            start = time.thread_time()
             run(metadata, overlay, owner.name)
-            durations.append(time.perf_counter() - start)
+            durations.append(time.thread_time() - start)
     assert min(durations) < 0.004
     assert len(os.listdir(f"{overlay.root}/snapshots")) == 5
     assert os.listdir(f"{overlay.root}/trash") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -49,3 +50,24 @@ def shown(metadata: Metadata, snapshotter: LocalSnapshotter, name: str) -> Itera
         yield root
     with metadata.write() as tx:
         snapshotter.remove(tx, key)
+
+
+def tree(root: Path) -> dict[str, str]:
+    """What a directory shows: the text of files, the targets of links, and the modes of directories."""
+    found = {}
+    for directory, directories, files in os.walk(root):
+        for name in directories + files:
+            path = Path(directory, name)
+            relative = str(path.relative_to(root))
+            if path.is_symlink():
+                found[relative] = "-> " + os.readlink(path)
+            elif path.is_dir():
+                found[relative] = oct(stat.S_IMODE(path.stat().st_mode))
+            else:
+                found[relative] = path.read_text()
+    return found
+
+
+def left(snapshots: LocalSnapshotter) -> list[str]:
+    """The directories of a snapshotter."""
+    return sorted(os.listdir(f"{snapshots.root}/snapshots"))
