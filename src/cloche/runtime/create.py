@@ -37,6 +37,7 @@ def create(
     gate: bool = True,
     pivot: bool = True,
     keyring: bool = True,
+    warnings: list[str] | None = None,
 ) -> tuple[Container, Process]:
     """Make a container.
 
@@ -45,6 +46,7 @@ def create(
     root.path, borrowed. stdio: what becomes descriptors 0, 1, 2, borrowed. preserve_fds: how many
     from 3 on go along. gate: wait for `Container.start`; without it the program runs at once.
     pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of the container's own.
+    warnings: gets a line for each system call of the filter that is not known here.
     Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
     """
     cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
@@ -54,7 +56,7 @@ def create(
     with folder.make(config, state):
         try:
             _make_cgroup(cgroup, config)
-            facts = _facts(root, config, cgroup, bundle=bundle, rootfs=rootfs)
+            facts = _facts(root, config, cgroup, bundle=bundle, rootfs=rootfs, warnings=warnings)
             facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
             if gate:
                 folder.make_gate()
@@ -107,8 +109,16 @@ def _mount_options(controllers: tuple[str, ...]) -> tuple[str, ...]:
     return ("none", *controllers) if named else controllers
 
 
-def _facts(root: str, config: Config, cgroup: Cgroup, *, bundle: str, rootfs: int | None) -> Facts:
-    program, flags = _filter(root, config)
+def _facts(
+    root: str,
+    config: Config,
+    cgroup: Cgroup,
+    *,
+    bundle: str,
+    rootfs: int | None,
+    warnings: list[str] | None,
+) -> Facts:
+    program, flags = _filter(root, config, warnings)
     return Facts(
         bundle=bundle,
         cgroups=cgroup_facts(cgroup),
@@ -120,13 +130,13 @@ def _facts(root: str, config: Config, cgroup: Cgroup, *, bundle: str, rootfs: in
     )
 
 
-def _filter(root: str, config: Config) -> tuple[bytes, int]:
+def _filter(root: str, config: Config, warnings: list[str] | None = None) -> tuple[bytes, int]:
     profile = config.get("linux", {}).get("seccomp")
     if not profile:
         return b"", 0
     from cloche.kernel import seccomp
 
-    return seccomp.cached(profile, os.path.join(root, FILTERS))
+    return seccomp.cached(profile, os.path.join(root, FILTERS), warnings)
 
 
 def _needs_home(process: ProcessConfig) -> bool:

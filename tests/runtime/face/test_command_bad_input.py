@@ -128,6 +128,17 @@ def test_an_unknown_capability_is_a_warning(ours: Runtime, bundle: Bundle) -> No
     assert "CAP_NONSENSE" in result.stderr
 
 
+def test_an_unknown_system_call_is_a_warning(ours: Runtime, bundle: Bundle) -> None:
+    rule = {"names": ["mount", "nonsense_call"], "action": "SCMP_ACT_ERRNO"}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    bundle.command("true")
+    result = ours("run", "--bundle", str(bundle.path), unique("bad"))
+    assert result.returncode == 0
+    assert "level=warning" in result.stderr
+    assert "config.json: linux.seccomp.syscalls[0].names: " in result.stderr
+    assert "nonsense_call" in result.stderr
+
+
 def test_a_sysctl_outside_the_containers_namespaces(ours: Runtime, bundle: Bundle) -> None:
     bundle.linux["sysctl"] = {"kernel.core_pattern": "x"}
     bundle.save()

@@ -107,6 +107,7 @@ class _Request:
     def __init__(self, invocation: Invocation, *, detached: bool) -> None:
         options = invocation.options
         self.root = invocation.root
+        self.log = invocation.log
         self.container_id = invocation.container_id()
         self.pid_file = os.path.abspath(options.text("pid-file")) if options.text("pid-file") else ""
         _refuse_unsupported(invocation)
@@ -124,16 +125,22 @@ class _Request:
         """Make the container. gate: its process waits for start."""
         from cloche.runtime.create import create
 
-        return create(
-            self.root,
-            self.container_id,
-            self.config,
-            bundle=os.getcwd(),
-            preserve_fds=self.preserve_fds,
-            gate=gate,
-            pivot=self.pivot,
-            keyring=self.keyring,
-        )
+        warnings: list[str] = []
+        try:
+            return create(
+                self.root,
+                self.container_id,
+                self.config,
+                bundle=os.getcwd(),
+                preserve_fds=self.preserve_fds,
+                gate=gate,
+                pivot=self.pivot,
+                keyring=self.keyring,
+                warnings=warnings,
+            )
+        finally:
+            for warning in warnings:
+                self.log.warning(f"{_CONFIG}: {warning}")
 
     def create_detached(self, *, gate: bool) -> None:
         """Make the container for somebody else to hold: its pty, if any, goes to the console socket."""
