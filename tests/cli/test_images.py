@@ -100,7 +100,7 @@ def test_pull_tells_dockers_lines(machine: Machine, registry: Registry, tmp_path
     lines = machine.ok("pull", reference).splitlines()
     repository = reference.rpartition(":")[0].partition("/")[2]
     assert lines[0] == f"1: Pulling from {repository}"
-    assert any(re.fullmatch(r"[0-9a-f]{12}: Pull complete", line) for line in lines)
+    assert any(re.fullmatch(r"[0-9a-f]{12}: (Pull complete|Already exists)", line) for line in lines)
     assert re.fullmatch(r"Digest: sha256:[0-9a-f]{64}", lines[-3])
     assert lines[-2] == f"Status: Downloaded newer image for {reference}"
     assert lines[-1] == reference

@@ -39,7 +39,8 @@ class Lines(Progress):
         """Print the step unless it was printed before."""
         with self._lock:
             key = (blob.digest, blob.status)
-            if blob.kind != "layer" or blob.status not in _TOLD or key in self._seen:
+            known = key in self._seen or (blob.digest, EXISTS) in self._seen
+            if blob.kind != "layer" or blob.status not in _TOLD or known:
                 return
             self._seen.add(key)
             words = "Download complete" if blob.status == EXTRACTING else _WORDS[blob.status]
