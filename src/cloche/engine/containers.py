@@ -93,7 +93,8 @@ class Containers:
         for attempt in range(_NAME_ATTEMPTS):
             named = row if row.name else row.replace(name=new_name(attempt))
             try:
-                with self._context.metadata.write() as tx:
+                # What dies with this process anyway need not survive a power cut.
+                with self._context.metadata.write(durable=not row.lease) as tx:
                     self._lease(tx, row)
                     snapshotter.prepare(tx, row.snapshot_key, chain_id or None)
                     return store.create(tx, named)

@@ -32,7 +32,7 @@ def remove(
     except NotFound:
         pass
     snapshotter = context.snapshotter(row.snapshotter)
-    with context.metadata.write() as tx:
+    with context.metadata.write(durable=not lease) as tx:
         try:
             store.delete(tx, context.namespace, row.id)
         except NotFound:
