@@ -15,6 +15,7 @@ import pytest
 from cloche.errors import DataLoss, InvalidArgument
 from cloche.image import archive, unpack
 from cloche.image.resolve import Chosen
+from cloche.store import clock
 from tests.image.stores import NAMESPACE, Stores
 from tests.image.tars import Tar, tree
 from tests.layouts import Layout
@@ -185,8 +186,11 @@ def test_a_leftover_of_a_crash_is_cleaned_up(tmp_path: Path) -> None:
     run(stores, chosen)
     left = Path(stores.snapshotter.root) / "snapshots" / "new-dead"
     shutil.copytree("/etc/apt", left / "fs")
-    os.utime(left, (0, 0))
-    with stores.metadata.write() as tx:
-        assert stores.snapshotter.cleanup(tx) == 1
+    clock.advance(120 * clock.SECOND)
+    try:
+        with stores.metadata.write() as tx:
+            assert stores.snapshotter.cleanup(tx) == 1
+    finally:
+        clock.advance(-120 * clock.SECOND)
     stores.snapshotter.purge()
     assert not left.exists()

@@ -62,6 +62,8 @@ class _Reader:
         return unpack_from(self._order + layout, data, at)
 
     def _at(self, offset: int, size: int) -> bytes:
+        if size > _STRINGS_LIMIT_BYTES or offset + size >= 1 << 63:
+            raise ValueError("a table lies beyond any file")
         if offset + size <= len(self._head):
             return self._head[offset : offset + size]
         return os.pread(self._fd, size, offset)
