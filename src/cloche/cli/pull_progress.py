@@ -46,6 +46,13 @@ class Lines(Progress):
             words = "Download complete" if blob.status == EXTRACTING else _WORDS[blob.status]
             write(f"{_short(blob)}: {words}\n", self._descriptor)
 
+    def finish(self) -> None:
+        """The image is whole: layers that were not heard of again were here before."""
+        waiting = [digest for digest, status in self._seen if status == WAITING]
+        for digest in sorted(waiting):
+            if not self._seen & {(digest, DONE), (digest, EXISTS)}:
+                self.update(BlobStatus(digest, "layer", EXISTS, 0, 0))
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -65,6 +72,7 @@ class Bars(Progress):
 
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
+        self._ended: set[str] = set()
         self._display = Progress(
             TextColumn("{task.fields[name]}: {task.description:<17}"),
             BarColumn(),
@@ -83,8 +91,17 @@ class Bars(Progress):
             if task is None:
                 task = self._display.add_task(_WORDS[WAITING], total=blob.size or None, name=_short(blob))
                 self._tasks[blob.digest] = task
+            if blob.status in (DONE, EXISTS):
+                self._ended.add(blob.digest)
         done = blob.size if blob.status in (DONE, EXISTS, EXTRACTING) else blob.offset
         self._display.update(task, description=_WORDS.get(blob.status, blob.status), completed=done)
+
+    def finish(self) -> None:
+        """The image is whole: layers that were not heard of again were here before."""
+        for digest, task in self._tasks.items():
+            if digest not in self._ended:
+                total = self._display.tasks[task].total
+                self._display.update(task, description=_WORDS[EXISTS], completed=total)
 
     def close(self) -> None:
         """Leave the last state on the screen and give the terminal back."""

@@ -38,6 +38,7 @@ def fetch(
     progress = _progress(descriptor)
     try:
         image = engine.images.pull(name, platform=platform, progress=progress)
+        progress.finish()
     finally:
         progress.close()
     news = "Image is up to date" if image.digest == before else "Downloaded newer image"
