@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from cloche.errors import ClocheError, FailedPrecondition
@@ -98,6 +99,9 @@ def follow(process: Process, forwarding: Forwarding) -> int:
     With a pty, the terminal is raw meanwhile, and what is typed and printed passes through.
     """
     forwarding.to(process)
+    # This may take months: what is there by now stays, what comes is collected again.
+    gc.freeze()
+    gc.enable()
     if process.console is not None:
         from cloche.kernel import tty
 
