@@ -64,8 +64,7 @@ class Metadata:
     def close(self) -> None:
         """Close this process's connections. No transaction may be under way in any thread.
 
-        A process that is about to end need not do this: the database loses nothing, and the last
-        connection to close would write back the log.
+        Nothing is lost without it.
         """
         with self._guard:
             sessions, self._sessions = self._sessions, {}

@@ -21,6 +21,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
 from cloche.errors import DataLoss, FailedPrecondition, PermissionDenied, ResourceExhausted, Unavailable
 from cloche.store import faults
+from cloche.store.last_close import keep_log
 from cloche.store.schema import MIGRATIONS
 from cloche.store.sqlite import Connection, DatabaseError, Error, connect
 
@@ -37,7 +38,6 @@ _POLL_S = 0.0005
 
 _BUSY, _LOCKED, _NOMEM, _READONLY, _IOERR = 5, 6, 7, 8, 10
 _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 11, 13, 14, 26
-_NO_CHECKPOINT_ON_CLOSE = 1006
 
 
 class Session:
@@ -72,9 +72,7 @@ class Session:
         database = connect(self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA synchronous=FULL")
         database.execute("PRAGMA wal_autocheckpoint=0")
-        configure = getattr(database, "setconfig", None)  # Python 3.12 and newer
-        if configure is not None:
-            configure(_NO_CHECKPOINT_ON_CLOSE, True)
+        self._keeps_log = keep_log(database)
         return database
 
     def _migrate(self, database: Connection) -> None:
@@ -165,13 +163,14 @@ class Session:
             self.unlock()
 
     def close(self) -> None:
-        """Close the connection."""
-        # The last connection to close writes the log back. If the lock cannot be had, its holder
-        # has the database open too, so this one is not the last.
-        try:
-            self._lock_within(LOCK_EX, 1.0)
-        except Unavailable:
-            pass
+        """Close the connection; the log stays as it is where that can be had."""
+        if not self._keeps_log:
+            # The last connection to close writes the log back. If the lock cannot be had, its holder
+            # has the database open too, so this one is not the last.
+            try:
+                self._lock_within(LOCK_EX, 1.0)
+            except Unavailable:
+                pass
         self.database.close()
         os.close(self._lock)
 

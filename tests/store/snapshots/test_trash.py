@@ -71,7 +71,7 @@ def test_what_is_mounted_in_a_discarded_tree_is_not_touched(tmp_path: Path, bin_
 def test_a_tree_deeper_than_any_path_is_emptied(bin_directory: Path) -> None:
     bin_directory.mkdir()
     directory = os.open(bin_directory, os.O_RDONLY)
-    for _ in range(1000):
+    for _ in range(600):
         os.mkdir("directory", dir_fd=directory)
         inner = os.open("directory", os.O_RDONLY, dir_fd=directory)
         os.close(directory)
