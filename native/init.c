@@ -59,6 +59,7 @@ static int receive_plan(struct plan **plan)
         have += (u32)more;
     }
     close_fd(received[0]);
+    slot_count = header.slots;
     *plan = (struct plan *)(uptr)base;
     return check_plan((char *)(uptr)base, header.size);
 }

@@ -107,11 +107,25 @@ static int do_open_root(const struct open_root *op)
     return root_fd < 0 ? root_fd : 0;
 }
 
+/* An image with a link for /proc could have what is protected there lie elsewhere in the end
+ * (CVE-2019-19921, CVE-2023-27561, CVE-2023-28642). */
+static int needs_ordinary_directory(const char *type)
+{
+    static const char names[2][6] = { "proc", "sysfs" };
+    for (int which = 0; which < 2; which++) {
+        u64 i = 0;
+        while (names[which][i] && names[which][i] == type[i]) i++;
+        if (!names[which][i] && !type[i]) return 1;
+    }
+    return 0;
+}
+
 static int do_new_mount(const struct new_mount *op)
 {
     OWNED int mount = make_filesystem(op->filesystem, op->source, op->options, (u64)op->attributes);
     TRY(mount);
-    OWNED int target = make_below_root(op->target, 1, 0755);
+    OWNED int target = needs_ordinary_directory(op->filesystem) ? make_ordinary_directory(op->target)
+                                                                : make_below_root(op->target, 1, 0755);
     TRY(target);
     return attach(mount, target);
 }

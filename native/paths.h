@@ -193,6 +193,15 @@ static int make_below_root(const char *path, int is_directory, u32 mode)
     return -ELOOP;
 }
 
+/* The same, where no symlink may lead to it: `path` itself must be a directory of the image. */
+static int make_ordinary_directory(const char *path)
+{
+    OWNED int made = make_below_root(path, 1, 0755);
+    TRY(made);
+    int same = descend(root_fd, path, O_PATH | O_DIRECTORY);
+    return same == -ENOTDIR ? -ELOOP : same;
+}
+
 /* The directory that holds `path`, made where missing; `name` receives the last component. */
 static int open_parent(const char *path, const char **name)
 {

@@ -22,6 +22,7 @@ struct operation { u32 code, stage, size, index; };
 
 enum { MAXIMUM_SLOTS = 1024, PLAN_MAXIMUM = 64 << 20 };
 static i64 slot_descriptors[MAXIMUM_SLOTS];
+static u32 slot_count;
 
 static int text_is_inside(const char *base, u64 size, u64 offset)
 {

@@ -378,10 +378,22 @@ static int do_find_program(const struct find_program *op)
     return best;
 }
 
+/* Whoever waits at the gate may do so for days: it keeps the gate and the standard streams only. */
+static void close_all_but(i64 gate, i64 result)
+{
+    for (u32 slot = 0; slot < slot_count; slot++)
+        if (slot_descriptors[slot] != gate && slot_descriptors[slot] != result) close_fd(slot_descriptors[slot]);
+    close_fd(root_fd);
+    close_fd(proc_fd);
+    close_fd(masked_directory);
+    root_fd = proc_fd = masked_file = masked_directory = -1;
+}
+
 static int do_await_start(const struct await_start *op)
 {
     char word;
     long size;
+    close_all_but(op->gate, op->result);
     TRY(tell(CREATED, op->head.index, 0, -1));
     close_fd(control_fd);
     control_fd = -1;
