@@ -108,9 +108,10 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         # Between the join and execve the process is inside: it must not be readable there.
         Step("exec", STAGE_ONE, op.ForbidDumps()),
         Step("exec", STAGE_ONE, op.JoinProcess("process", kinds)),
-        *([Step("exec", STAGE_ONE, op.BecomeRoot())] if joins_user else []),
         Step("exec", STAGE_ONE, op.CloneProcess(0, "cgroup:unified" if facts.cgroups.unified else "")),
         *plan_namespaces.entered_cgroups(facts.cgroups),
+        # Only now: CLONE_INTO_CGROUP asks for the ids that own the cgroup on the host.
+        *([Step("exec", STAGE_TWO, op.BecomeRoot())] if joins_user else []),
         *plan_scheduling.affinity_after(process),
         Step("process", STAGE_TWO, op.NewSession()),
         *plan_process.keyring(facts),

@@ -18,8 +18,9 @@ from cloche.kernel.syscalls import (
 )
 from cloche.runtime import operations as op
 from cloche.runtime.caller import CloneTree
+from cloche.runtime.idmap import MakeUserNamespace, MapTree, ranges
 from cloche.runtime.plan import CALLER, STAGE_TWO, Step
-from cloche.runtime.plan_namespaces import is_new
+from cloche.runtime.plan_namespaces import is_new, wanted
 from cloche.runtime.plan_process import is_labelled
 
 TYPE_CHECKING = False
@@ -85,10 +86,40 @@ def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
         if _is_bind(mount):
             source = os.path.join(facts.bundle, mount.get("source", ""))
             yield Step(place, CALLER, CloneTree(place, source, options.recursive))
+            yield from _mapped_tree(place, mount, source, config)
         elif mount.get("type") == "cgroup" and not is_new(config, "cgroup"):
             for hierarchy in facts.cgroups.hierarchies:
                 tree = CloneTree(f"{place}:{hierarchy.name}", hierarchy.path, True)
                 yield Step(place, CALLER, tree)
+
+
+def _mapped_tree(place: str, mount: Mount, source: str, config: Config) -> Iterator[Step]:
+    """The idmapping of a bind mount: its own mappings, or those of the container's user namespace."""
+    options = parse_options(mount.get("options", ()))
+    linux = config.get("linux", {})
+    if not _is_mapped(mount):
+        return
+    own = bool(mount.get("uidMappings"))
+    uids, gids = ranges(mount.get("uidMappings", [])), ranges(mount.get("gidMappings", []))
+    if bool(uids) != bool(gids):
+        raise InvalidArgument(f"config.json: {place}: uidMappings and gidMappings are needed both")
+    namespace = "namespace:user"
+    if own or not wanted(config).get("user"):
+        if not own:
+            uids, gids = ranges(linux.get("uidMappings", [])), ranges(linux.get("gidMappings", []))
+        if not uids:
+            raise InvalidArgument(
+                f"config.json: {place}.options: idmap needs uidMappings and gidMappings: "
+                "neither the mount nor the container's user namespace has any"
+            )
+        namespace = f"idmap:{uids}:{gids}"
+        yield Step(place, CALLER, MakeUserNamespace(namespace, uids, gids))
+    yield Step(place, CALLER, MapTree(place, namespace, options.recursive_idmap, source))
+
+
+def _is_mapped(mount: Mount) -> bool:
+    options = parse_options(mount.get("options", ()))
+    return options.idmap or bool(mount.get("uidMappings") or mount.get("gidMappings"))
 
 
 def _is_bind(mount: Mount) -> bool:
@@ -111,8 +142,8 @@ def mounts(config: Config, facts: Facts) -> Iterator[Step]:
 
 def _refuse_unsupported(place: str, mount: Mount) -> None:
     options = parse_options(mount.get("options", ()))
-    if options.idmap or mount.get("uidMappings") or mount.get("gidMappings"):
-        raise Unimplemented(f"config.json: {place}: idmapped mounts are not supported yet")
+    if _is_mapped(mount) and not _is_bind(mount):
+        raise InvalidArgument(f"config.json: {place}: only a bind mount can be idmapped")
     if options.copy_up:
         raise Unimplemented(f"config.json: {place}.options: tmpcopyup is not supported yet")
     if target(mount) == "/":

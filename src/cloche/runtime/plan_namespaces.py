@@ -75,7 +75,6 @@ def joined_namespaces(config: Config) -> Iterator[Step]:
     if "user" in joined:
         place = "linux.namespaces user"
         yield Step(place, STAGE_ONE, op.JoinNamespace("namespace:user", KINDS["user"], 0))
-        yield Step(place, STAGE_ONE, op.BecomeRoot())
         yield Step(place, STAGE_ONE, op.RetryJoins())
 
 
@@ -113,7 +112,12 @@ def entered_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
 
 
 def mapped_ids(config: Config) -> Iterator[Step]:
-    """In a new user namespace: wait for the maps, then be its root, who owns what is made next."""
+    """In a user namespace: wait for the maps of a new one, then be its root, who owns what is made next.
+
+    Not before the clone: CLONE_INTO_CGROUP asks for the ids that own the cgroup on the host.
+    """
+    if wanted(config).get("user"):
+        yield Step("linux.namespaces user", STAGE_TWO, op.BecomeRoot())
     if not is_new(config, "user"):
         return
     linux = config.get("linux", {})
