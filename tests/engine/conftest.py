@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,8 +53,7 @@ def engine(places: tuple[str, str]) -> Iterator[Engine]:
         yield made
         for container in made.containers.list(all=True):
             container.remove(force=True, volumes=True)
-        state = places[1]
-        left = [name for name in os.listdir(f"{state}/default") if not name.startswith("@")]
+        left = [path.name for path in Path(places[1], "default").glob("[!@]*")]
         assert not left, f"runtime state left: {left}"
 
 

@@ -88,15 +88,18 @@ def test_a_container_survives_the_engine_that_started_it(places: tuple[str, str]
         container.remove(force=True)
 
 
-def test_a_killed_parent_is_told_apart_from_an_end(engine: Engine) -> None:
-    container = _ready(_started(engine))
+def test_a_container_whose_parent_was_killed_runs_on_and_has_no_known_code(engine: Engine) -> None:
+    container = _ready(_started(engine, "sh", "-c", "echo ready; sleep 1000"))
     stat = Path(f"/proc/{container.status().pid}/stat").read_text()
     os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
     run_directory = engine._context.run_directory(container.id)
     wait_until(lambda: not ownership.held(run_directory), what="the lock of the parent")
+    assert container.status().running
+    with pytest.raises(FailedPrecondition):
+        container.remove()
+    container.stop(timeout_s=0)
     status = container.status()
-    assert (status.state, status.exit_code) == ("exited", 255)
-    # The container itself is ended with the next start, which must not meet the old one's remains.
+    assert (status.state, status.exit_code, container.wait()) == ("exited", 255, 255)
     container.start()
     assert container.status().running
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cloche.engine.mounts import FILES
 from cloche.image.diff import difference
 
 TYPE_CHECKING = False
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from cloche.store.containers import Container
 
 _OVERLAY = "overlayfs"
+# Made to mount something at, where the image had nothing; Docker hides them in a layer of its own.
+_PLACES = ("/proc", "/dev", "/sys", *FILES.values())
 
 
 def of(context: Context, row: Container) -> list[tuple[str, str]]:
@@ -37,4 +40,11 @@ def of(context: Context, row: Container) -> list[tuple[str, str]]:
 
 def _changes(mounts: tuple[Mount, ...], parent: tuple[Mount, ...]) -> list[tuple[str, str]]:
     with difference(mounts, parent) as found:
-        return [(change.kind, change.path) for change in found.changes()]
+        changed = {change.path: str(change.kind) for change in found.changes()}
+    for path in _PLACES:
+        if changed.get(path) == "A":
+            del changed[path]
+    # /etc counts as changed because of those files alone.
+    if changed.get("/etc") == "C" and not any(path.startswith("/etc/") for path in changed):
+        del changed["/etc"]
+    return [(kind, path) for path, kind in changed.items()]

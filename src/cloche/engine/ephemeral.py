@@ -5,6 +5,7 @@ with this process), the users found in it, the text of the network files. A run 
 what it writes, and no transaction at all:
 
     ROOT/ephemeral/OWNER/state              where the runtime states of these containers are
+                        /targets-N/         a layer of places for mounts (engine.targets)
                         /NAMESPACE/ID/      one run: upper and work directory, volumes, /etc files
 
 All of it is named by its owner, so that what a killed process leaves is found by the next engine
@@ -17,7 +18,7 @@ import os
 import time
 from _thread import allocate_lock
 
-from cloche.engine import etcfiles, rootfs, specification, volumes
+from cloche.engine import etcfiles, rootfs, specification, targets, volumes
 from cloche.engine.mounts import Place, bind_source
 from cloche.engine.names import new_id
 from cloche.engine.run import Capture, OutputLimit, Result, RunTimeout
@@ -74,8 +75,9 @@ class Ephemeral:
         options = options.replace(tty=False, stdin_open=stdin is not None)
         specification.check_environment(options)
         specification.check_sysctls(options)
+        base = self._base_directory()
         lower = self._lower(image)
-        run = _Run(self._context, self._base_directory(), image, options)
+        run = _Run(self._context, base, image, options)
         with run:
             root = run.assemble(lower)
             try:
@@ -104,7 +106,17 @@ class Ephemeral:
             leases.add(tx, context.namespace, key, leases.Resource(f"snapshots/{snapshotter.name}", key))
             mounts = snapshotter.view(tx, key, image.chain_id or None)
         self._leases.append((key, snapshotter.name))
-        return _directories(mounts)
+        return (*self._targets(mounts), *_directories(mounts))
+
+    def _targets(self, mounts: tuple[Mount, ...]) -> tuple[str, ...]:
+        """A layer with the places for mounts that the image lacks, if it lacks any."""
+        directory = f"{self._base}/targets-{len(self._leases)}"
+        os.mkdir(directory, 0o755)
+        root = rootfs.assemble(mounts)
+        try:
+            return (directory,) if targets.make_layer(root, directory) else ()
+        finally:
+            os.close(root)
 
     def _identity(self, image: Image, options: Options, root: int) -> Identity:
         user = options.user or image.config.user
@@ -316,7 +328,7 @@ def clear_after(context: Context, owner: str) -> None:
         return
     for namespace in os.listdir(base):
         directory = f"{base}/{namespace}"
-        if not os.path.isdir(directory):
+        if namespace.startswith("targets-") or not os.path.isdir(directory):
             continue
         for container_id in os.listdir(directory):
             try:

@@ -82,7 +82,18 @@ def stop(context: Context, row: Container, *, timeout_s: float | None, signal: s
                 _ended(process, 10)
         finally:
             os.close(process)
-    ownership.wait(context.run_directory(row.id))
+    _settle(context, row, container)
+
+
+def _settle(context: Context, row: Container, container: RuntimeContainer) -> None:
+    """Wait until the end is on record; where the parent was killed, remove what it left."""
+    if ownership.held(context.run_directory(row.id)):
+        ownership.wait(context.run_directory(row.id))
+        return
+    try:
+        container.delete(force=True)
+    except NotFound:
+        pass
 
 
 def _ask(container: RuntimeContainer, number: int) -> None:
@@ -114,7 +125,7 @@ def kill(context: Context, row: Container, signal: str | int) -> None:
         raise FailedPrecondition(f"cannot kill container {row.name or row.id}: it is not running")
     container.kill(number)
     if number == _KILL:
-        ownership.wait(context.run_directory(row.id))
+        _settle(context, row, container)
 
 
 def pause(context: Context, row: Container) -> None:
@@ -137,6 +148,11 @@ def wait(context: Context, row: Container) -> int:
         if code is not None:
             return code
     ownership.wait(context.run_directory(row.id))
+    orphan = _runtime(context, row)
+    process = orphan.stored.open_process() if orphan is not None else None
+    if process is not None:
+        _ended(process, -1)
+        os.close(process)
     return status.of(context, row.id).exit_code
 
 

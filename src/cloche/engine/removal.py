@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloche.engine import status
 from cloche.engine.kept import Kept
 from cloche.errors import ClocheError, FailedPrecondition, NotFound
 from cloche.runtime.container import Container as RuntimeContainer
@@ -57,7 +58,7 @@ def remove(
 
 
 def _end(context: Context, row: Container, *, force: bool) -> None:
-    if not ownership.held(context.run_directory(row.id)):
+    if not status.of(context, row.id).running:
         return
     if not force:
         raise FailedPrecondition(

@@ -1,10 +1,10 @@
 """What state a container is in: derived from facts, never stored.
 
-its parent's lock is held ──▶ the runtime says running, paused (or not yet / no more)
-it is free, and
-  there is no start        ──▶ created
-  the last start has an end ─▶ exited, with that code
-  the last start has none   ─▶ exited 255: the parent was cut off before it could say how
+its process lives           ─▶ running or paused, even where its parent was killed
+its parent's lock is held   ─▶ running: the end is about to be recorded
+there is no start           ─▶ created
+the last start has an end   ─▶ exited with that code (created, where it was an error of the start)
+the last start has none     ─▶ exited 255: the parent was cut off before it could say how
 """
 
 from __future__ import annotations
@@ -59,11 +59,12 @@ def of(context: Context, container_id: str) -> Status:
     """The state of a container that the store knows."""
     started, ended = records.read(context.directory(container_id))
     started_at = started.started_at if started else ""
-    if ownership.held(context.run_directory(container_id)):
-        living = _runtime_status(context, container_id, started_at)
-        if living is not None:
-            return living
-        # Between the process's end and the record of it, or before the process: ask again after.
+    held = ownership.held(context.run_directory(container_id))
+    living = _runtime_status(context, container_id, started_at, held=held)
+    if living is not None:
+        return living
+    if held:
+        # The end was recorded in this very moment: the facts from before are too old.
         started, ended = records.read(context.directory(container_id))
     if started is None:
         return Status("created")
@@ -79,7 +80,7 @@ def of(context: Context, container_id: str) -> Status:
     )
 
 
-def _runtime_status(context: Context, container_id: str, started_at: str) -> Status | None:
+def _runtime_status(context: Context, container_id: str, started_at: str, *, held: bool) -> Status | None:
     try:
         container = RuntimeContainer.load(context.runtime_root, container_id)
         state = container.status()
@@ -87,33 +88,17 @@ def _runtime_status(context: Context, container_id: str, started_at: str) -> Sta
         return None
     if state not in ("running", "paused"):
         # Its process has ended and the parent is about to record how: still running to others.
-        state = "running" if state == "stopped" and container.pid else ""
+        state = "running" if held and state == "stopped" and container.pid else ""
     if not state:
         return None
     return Status(state, pid=container.pid, started_at=started_at or container.created)
 
 
-_UNITS = ((365 * 86400, "years"), (30 * 86400, "months"), (7 * 86400, "weeks"), (86400, "days"))
-
-
 def _ago(now_ns: int, moment: str) -> str:
     """A duration in Docker's words; empty text counts as now."""
+    from cloche.engine.durations import in_words
+
     try:
-        seconds = max(0, now_ns - timestamps.parse(moment)) // 1_000_000_000
+        return in_words(max(0, now_ns - timestamps.parse(moment)) / 1_000_000_000)
     except ValueError:
-        seconds = 0
-    for limit, words in (
-        (1, "Less than a second"),
-        (2, "1 second"),
-        (60, f"{seconds} seconds"),
-        (120, "About a minute"),
-        (3600, f"{seconds // 60} minutes"),
-        (7200, "About an hour"),
-        (48 * 3600, f"{seconds // 3600} hours"),
-    ):
-        if seconds < limit:
-            return words
-    for size, unit in _UNITS:
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds // 86400} days"
+        return in_words(0)
