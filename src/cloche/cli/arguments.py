@@ -6,9 +6,9 @@ value that may be told one (`--rm=false`), repeated flags, and `--` ending the f
 stand among the arguments, except for commands that pass on another program's command line
 (run, create, exec): there the first argument ends them.
 
-A flag is a row (name, shorthand, kind, help). The kind says what value it takes and is shown in
-the help: `bool` and `int` are read here, those in REPEATED collect every value, and any other is
-text whose meaning is the engine's business.
+A flag is a row (name, shorthand, kind, help); one without a help text is not shown on the help
+page. The kind says what value it takes and is shown there: `bool` and `int` are read here, those in
+REPEATED collect every value, and any other is text whose meaning is the engine's business.
 """
 
 from __future__ import annotations

@@ -4,45 +4,15 @@ from __future__ import annotations
 
 import time
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-# (below this many seconds, length of the unit in seconds, its name)
-_UNITS = (
-    (_MINUTE, 1, "second"),
-    (_HOUR, _MINUTE, "minute"),
-    (2 * _DAY, _HOUR, "hour"),
-    (14 * _DAY, _DAY, "day"),
-    (60 * _DAY, 7 * _DAY, "week"),
-    (730 * _DAY, 30 * _DAY, "month"),
-)
-_YEAR = 365 * _DAY
+from cloche.engine.durations import in_words
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 
 
-def duration(seconds: float) -> str:
-    """A length of time in one rough unit: "2 minutes", "About an hour", "Less than a second"."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if _MINUTE <= whole < 2 * _MINUTE:
-        return "About a minute"
-    # From an hour on, docker rounds to whole hours first and cuts the larger units from these.
-    rounded = int(seconds / _HOUR + 0.5) * _HOUR
-    if whole >= _HOUR and rounded == _HOUR:
-        return "About an hour"
-    for limit, unit, name in _UNITS:
-        measured = whole if unit < _HOUR else rounded
-        if measured < limit:
-            return f"{measured // unit} {name}s"
-    return f"{whole // _YEAR} years"
-
-
 def ago(seconds: float) -> str:
-    """duration() with its direction."""
-    return f"{duration(seconds)} ago"
+    """How long ago something was, in one rough unit: "2 minutes ago"."""
+    return f"{in_words(seconds)} ago"
 
 
 def size(size_bytes: float, *, digits: int = 4) -> str:

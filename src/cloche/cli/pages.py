@@ -61,7 +61,8 @@ def _names(key: str) -> list[str]:
 
 
 def _options(groups: Iterable[Group]) -> list[str]:
-    groups = tuple(groups)
+    # A flag without a text is another word for one that has it.
+    groups = [(title, tuple(row for row in rows if row[3])) for title, rows in groups]
     widest = max((len(_syntax(row)) for _, rows in groups for row in rows), default=0)
     # One very long flag shall not push all the texts against the right edge.
     column = min(widest, 30) + 3
