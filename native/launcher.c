@@ -293,7 +293,9 @@ static void find_interpreter(char *interpreter, const struct environment *enviro
     "gc.set_threshold(100000)\n" \
     "a=sys.argv\n" \
     "del a[0]\n" \
-    "sys.path.append(a.pop(0))\n"
+    "sys.path.append(a.pop(0))\n" \
+    "from cloche.modules import quicken\n" \
+    "quicken()\n"
 /*
  * Outside a virtual environment the packages that Cloche needs may lie in any of the places that
  * `site` knows. It is asked only when an import was not found, so that the usual command starts

@@ -13,6 +13,7 @@ import pytest
 from tests.peers import command
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+SOURCE = Path(__file__).parents[2] / "src" / "cloche"
 BASE = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
 DESCRIPTION = f"home = {BASE.parent}\nversion = {sys.version.split()[0]}\n"
@@ -41,6 +42,7 @@ class Environment:
             path.parent.mkdir(parents=True)
             path.write_text(REPORT)
         (self.packages / "cloche" / "__init__.py").touch()
+        shutil.copy2(SOURCE / "modules.py", self.packages / "cloche")
         (prefix / "bin").mkdir(exist_ok=True)
         for name in ("cloche", "cloche-runc"):
             shutil.copy2(command(name), prefix / "bin" / name)
