@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from cloche.engine.seccomp_tables import NAMESPACE_FLAGS
 from cloche.errors import InvalidArgument
 
 
-def _allowed(profile: dict, name: str) -> list[dict]:
+def _allowed(profile: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [
         each for each in profile["syscalls"] if name in each["names"] and each["action"].endswith("ALLOW")
     ]

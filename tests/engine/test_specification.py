@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cloche.engine import capabilities, specification
+from cloche.engine import capabilities, namespaces, specification
 from cloche.engine.mounts import Place
 from cloche.engine.options import MountOption, Options, Ulimit
 from cloche.engine.specification import Facts
@@ -21,7 +21,9 @@ def _image(**config: Any) -> ImageConfig:
 
 
 def _build(options: Options, image: ImageConfig | None = None, **facts: Any) -> dict[str, Any]:
-    return specification.build(image or _image(Cmd=["sh"]), options, Facts(_ID, **facts))  # type: ignore[return-value]
+    config: Any = specification.build(image or _image(Cmd=["sh"]), options, Facts(_ID, **facts))
+    found: dict[str, Any] = config
+    return found
 
 
 def _mount(config: dict[str, Any], target: str) -> dict[str, Any]:
@@ -165,13 +167,13 @@ def test_swap_is_left_out_where_the_kernel_does_not_count_it() -> None:
 
 def test_namespaces_are_shared_or_joined_as_asked() -> None:
     config = _build(Options(network="host", uts="host", pid="container:other"), pids={"pid": 42})
-    namespaces = {each["type"]: each.get("path") for each in config["linux"]["namespaces"]}
-    assert "network" not in namespaces
-    assert "uts" not in namespaces
-    assert namespaces["pid"] == "/proc/42/ns/pid"
+    made = {each["type"]: each.get("path") for each in config["linux"]["namespaces"]}
+    assert "network" not in made
+    assert "uts" not in made
+    assert made["pid"] == "/proc/42/ns/pid"
     assert "hostname" not in config
     with pytest.raises(InvalidArgument, match="network mode 'bridge'"):
-        specification.namespaces.joined(Options(network="bridge"))
+        namespaces.joined(Options(network="bridge"))
 
 
 def test_a_users_mount_replaces_the_default_at_its_place() -> None:

@@ -74,7 +74,7 @@ def test_a_reader_that_lags_stops_the_container_and_loses_nothing() -> None:
     os.set_blocking(write, False)
     ours, theirs = socket.socketpair()
     streams = Streams({read: "stdout"})
-    client = SocketClient(theirs, input_ends=False)  # type: ignore[arg-type]  # a socket.socket is one
+    client = SocketClient(theirs, input_ends=False)
     streams.clients.append(client)
     streams.hold()
     ours.sendall(frames.encode(frames.HELLO, bytes((frames.WANTS_OUTPUT,))))
@@ -114,7 +114,7 @@ def test_a_client_that_hangs_up_or_talks_nonsense_is_forgotten() -> None:
     streams = Streams({read: "stdout"})
     for farewell in (b"", b"\xff" * 64):
         ours, theirs = socket.socketpair()
-        streams.clients.append(SocketClient(theirs, input_ends=False))  # type: ignore[arg-type]
+        streams.clients.append(SocketClient(theirs, input_ends=False))
         ours.sendall(farewell) if farewell else ours.close()
         streams.run({}, deadline=time.monotonic() + 0.05)
         assert streams.clients == []
@@ -132,7 +132,7 @@ def test_held_output_waits_for_the_first_who_wants_it() -> None:
     assert not streams.run({}, deadline=time.monotonic() + 0.03, while_held=True)
     assert log.data["stdout"] == b""
     ours, theirs = socket.socketpair()
-    streams.clients.append(SocketClient(theirs, input_ends=False))  # type: ignore[arg-type]
+    streams.clients.append(SocketClient(theirs, input_ends=False))
     ours.sendall(frames.encode(frames.HELLO, bytes((frames.WANTS_OUTPUT,))))
     assert streams.run({}, deadline=_in_ten_seconds(), while_held=True)
     os.close(write)
