@@ -88,7 +88,10 @@ static int do_clone_process(const struct clone_process *op)
     }
     long pid = CALL(NR_clone3, W(&arguments), sizeof arguments);
     TRY(pid);
-    if (!pid) return 1;
+    if (!pid) {
+        close_fd(op->cgroup); /* a directory of the host: not for a moment longer than the clone needs it */
+        return 1;
+    }
     TRY(tell(CLONED, op->head.index, (i32)pid, pidfd));
     return 0;
 }
