@@ -161,7 +161,7 @@ def awaited_start(gate: str) -> Iterator[Step]:
         yield Step("create", STAGE_TWO, op.AwaitStart("gate:start", "gate:result"))
 
 
-_LINUX_LATER = ("netDevices", "intelRdt", "mountLabel")
+_LINUX_LATER = ("netDevices", "intelRdt")
 
 
 def refuse_unsupported(config: Config) -> None:

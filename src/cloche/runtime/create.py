@@ -127,6 +127,7 @@ def _facts(
         filter_flags=flags,
         home=_home_before(config, bundle, rootfs),
         user_namespace="user" in wanted(config),
+        selinux=os.path.exists("/sys/fs/selinux/enforce"),
     )
 
 

@@ -39,6 +39,7 @@ class Facts(Record):
     home: HOME of the user, for an environment that lacks it; empty leaves it out.
     user_namespace: the process will live in a user namespace that is not ours.
     pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of its own.
+    selinux: the kernel enforces or audits SELinux labels, which file systems then take.
     """
 
     bundle: str
@@ -52,3 +53,4 @@ class Facts(Record):
     user_namespace: bool = False
     pivot: bool = True
     keyring: bool = True
+    selinux: bool = False

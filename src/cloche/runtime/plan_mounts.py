@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.errors import InvalidArgument, Unimplemented
+from cloche.errors import InvalidArgument
 from cloche.kernel.mount_options import parse_options
 from cloche.kernel.syscalls import (
     MOUNT_ATTR_NODEV,
@@ -18,6 +18,7 @@ from cloche.kernel.syscalls import (
 )
 from cloche.runtime import operations as op
 from cloche.runtime.caller import CloneTree
+from cloche.runtime.copyup import CopyUp
 from cloche.runtime.idmap import MakeUserNamespace, MapTree, ranges
 from cloche.runtime.plan import CALLER, STAGE_TWO, Step
 from cloche.runtime.plan_namespaces import is_new, wanted
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from cloche.runtime.facts import Facts
     from cloche.spec.config import Config, Mount
 
+# Their files have labels of the policy's.
+_UNLABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
 _PROPAGATION = {
     "private": (MS_PRIVATE, 0),
     "rprivate": (MS_PRIVATE, 1),
@@ -91,6 +94,26 @@ def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
             for hierarchy in facts.cgroups.hierarchies:
                 tree = CloneTree(f"{place}:{hierarchy.name}", hierarchy.path, True)
                 yield Step(place, CALLER, tree)
+        elif options.copy_up:
+            base, path = _beneath(config, index)
+            words, attributes = _words(mount, config, facts), _attributes(mount)
+            yield Step(place, CALLER, CopyUp(place, base, path, words, attributes))
+
+
+def _beneath(config: Config, index: int) -> tuple[str, str]:
+    """Where what a mount will cover can be read before anything is mounted: slot and path in it.
+
+    In the rootfs, unless an earlier bind mount has put something else there. The slot is empty
+    where a new file system is there, in which nothing can be yet.
+    """
+    mounts = config.get("mounts", [])
+    path = target(mounts[index])
+    for earlier in range(index - 1, -1, -1):
+        above = target(mounts[earlier])
+        if path == above or path.startswith(f"{above}/"):
+            slot = f"mounts[{earlier}]" if _is_bind(mounts[earlier]) else ""
+            return slot, path[len(above) :] or "/"
+    return "rootfs", path
 
 
 def _mapped_tree(place: str, mount: Mount, source: str, config: Config) -> Iterator[Step]:
@@ -130,22 +153,22 @@ def mounts(config: Config, facts: Facts) -> Iterator[Step]:
     """Every mount in the order of the configuration; read-only last where more is to be made in it."""
     for index, mount in enumerate(config.get("mounts", ())):
         place = f"mounts[{index}]"
-        _refuse_unsupported(place, mount)
+        _refuse_senseless(place, mount)
         if _is_bind(mount):
             steps = _bind(place, mount, config)
         elif mount.get("type") in ("cgroup", "cgroup2"):
             steps = _cgroup(place, mount, config, facts)
         else:
-            steps = _filesystem(place, mount)
+            steps = _filesystem(place, mount, config, facts)
         yield from steps
 
 
-def _refuse_unsupported(place: str, mount: Mount) -> None:
+def _refuse_senseless(place: str, mount: Mount) -> None:
     options = parse_options(mount.get("options", ()))
     if _is_mapped(mount) and not _is_bind(mount):
         raise InvalidArgument(f"config.json: {place}: only a bind mount can be idmapped")
-    if options.copy_up:
-        raise Unimplemented(f"config.json: {place}.options: tmpcopyup is not supported yet")
+    if options.copy_up and (_is_bind(mount) or mount.get("type") != "tmpfs"):
+        raise InvalidArgument(f"config.json: {place}.options: tmpcopyup is for mounts of type tmpfs")
     if target(mount) == "/":
         raise InvalidArgument(f"config.json: {place}.destination: / is the rootfs, mount below it")
 
@@ -175,18 +198,33 @@ def _propagated(place: str, mount: Mount) -> Iterator[Step]:
         yield Step(place, STAGE_TWO, op.ChangeMount(target(mount), 0, 0, kind, int(recursive)))
 
 
-def _filesystem(place: str, mount: Mount) -> Iterator[Step]:
+def _filesystem(place: str, mount: Mount, config: Config, facts: Facts) -> Iterator[Step]:
     kind = mount.get("type") or ""
     if not kind or kind == "none":
         raise InvalidArgument(f"config.json: {place}.type: is needed unless the mount is a bind mount")
+    if parse_options(mount.get("options", ())).copy_up:
+        yield Step(place, STAGE_TWO, op.AttachMount(place, target(mount), 0, 0, 0, 0, 0))
+    else:
+        source = mount.get("source") or kind
+        words = _words(mount, config, facts)
+        yield Step(place, STAGE_TWO, op.NewMount(kind, source, target(mount), words, _attributes(mount)))
+    yield from _propagated(place, mount)
+
+
+def _attributes(mount: Mount) -> int:
     options = parse_options(mount.get("options", ()))
     attributes = options.set_attributes | options.recursive_set
-    if _is_filled_later(mount):
-        attributes &= ~MOUNT_ATTR_RDONLY
-    words = (*options.flags, *options.data)
-    source = mount.get("source") or kind
-    yield Step(place, STAGE_TWO, op.NewMount(kind, source, target(mount), words, attributes))
-    yield from _propagated(place, mount)
+    return attributes & ~MOUNT_ATTR_RDONLY if _is_filled_later(mount) else attributes
+
+
+def _words(mount: Mount, config: Config, facts: Facts) -> tuple[str, ...]:
+    """The file system's own options, with the label of its files where SELinux decides about them."""
+    options = parse_options(mount.get("options", ()))
+    label = config.get("linux", {}).get("mountLabel")
+    labelled = any(word.startswith("context=") for word in options.data)
+    if not (label and facts.selinux) or labelled or mount.get("type") in _UNLABELLED:
+        return (*options.flags, *options.data)
+    return (*options.flags, *options.data, f"context={label}")
 
 
 def _is_filled_later(mount: Mount) -> bool:
