@@ -238,6 +238,48 @@ def test_sockets_of_a_service_manager_are_passed_on(runtime: Runtime, bundle: Bu
     assert result.stdout == "socket\nsocket\n1 1\n"
 
 
+REOPENING = "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr; id -u"
+
+
+@pytest.mark.parametrize("command", ["run", "exec"])
+def test_the_callers_files_stay_the_callers(
+    runtime: Runtime, bundle: Bundle, tmp_path: Path, command: str
+) -> None:
+    typed, printed = tmp_path / "typed", tmp_path / "printed"
+    typed.write_text("typed\n")
+    printed.write_text("kept\n")
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    container_id = unique("files")
+    words = runtime.words("run", "-b", str(bundle.path), container_id)
+    bundle.command("sh", "-c", REOPENING)
+    if command == "exec":
+        bundle.command("sleep", "300")
+        assert runtime.start_detached("run", "-d", "-b", str(bundle.path), container_id) == 0
+        words = runtime.words("exec", container_id, "sh", "-c", REOPENING)
+    with typed.open() as stdin, printed.open("a") as stdout:
+        subprocess.run(words, stdin=stdin, stdout=stdout, stderr=stdout, check=True, timeout=TIMEOUT_S)
+    kept, *lines = printed.read_text().splitlines()
+    assert kept == "kept"
+    assert sorted(lines) == ["1000", "err", "out", "typed"]
+    assert typed.stat().st_uid == printed.stat().st_uid == os.geteuid()
+
+
+def test_the_callers_terminal_does_not_go_inside(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.command("sh", "-c", "for i in 0 1 2; do test -t $i && echo is-$i; done; echo done-$((1+1))")
+    with Person(runtime.words("run", "-b", str(bundle.path), unique("inside"))) as person:
+        assert "is-" not in person.read_until("done-2")
+        assert person.process.wait(TIMEOUT_S) == 0
+
+
+def test_much_output_arrives_whole(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    bundle.command("sh", "-c", "yes 0123456789 | head -c 5000000")
+    printed = tmp_path / "printed"
+    words = runtime.words("run", "-b", str(bundle.path), unique("much"))
+    with printed.open("w") as stdout:
+        subprocess.run(words, stdin=subprocess.DEVNULL, stdout=stdout, check=True, timeout=TIMEOUT_S)
+    assert printed.stat().st_size == 5_000_000
+
+
 def test_sockets_meant_for_another_process_are_not_passed_on(runtime: Runtime, bundle: Bundle) -> None:
     bundle.command("sh", "-c", "echo [$LISTEN_FDS]")
     environment = os.environ | {"LISTEN_FDS": "1", "LISTEN_PID": "1"}

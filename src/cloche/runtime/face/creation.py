@@ -121,7 +121,7 @@ class _Request:
         self.preserve_fds = preserved(options, sockets)
         _pass_sockets(self.config, sockets)
 
-    def create(self, *, gate: bool) -> tuple[Container, Process]:
+    def create(self, *, gate: bool, stdio: tuple[int, int, int] = (0, 1, 2)) -> tuple[Container, Process]:
         """Make the container. gate: its process waits for start."""
         from cloche.runtime.create import create
 
@@ -132,6 +132,7 @@ class _Request:
                 self.container_id,
                 self.config,
                 bundle=os.getcwd(),
+                stdio=stdio,
                 preserve_fds=self.preserve_fds,
                 gate=gate,
                 pivot=self.pivot,
@@ -168,6 +169,7 @@ def create(invocation: Invocation) -> int:
 def run(invocation: Invocation) -> int:
     """Make a container and start it; attached, wait for its end and remove it again."""
     from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
+    from cloche.runtime.face.relays import Relays
 
     detached = invocation.options.switch("detach")
     request = _Request(invocation, detached=detached)
@@ -175,13 +177,14 @@ def run(invocation: Invocation) -> int:
         request.create_detached(gate=False)
         return 0
     fit_terminal(request.config["process"])
-    with Forwarding() as forwarding:
-        container, process = request.create(gate=False)
+    relayed = not request.config["process"].get("terminal", False)
+    with Relays(wanted=relayed) as relays, Forwarding() as forwarding:
+        container, process = request.create(gate=False, stdio=relays.stdio)
         try:
             with process:
                 if request.pid_file:
                     write_pid_file(request.pid_file, process.pid)
-                status = follow(process, forwarding)
+                status = follow(process, forwarding, relays)
         finally:
             if not invocation.options.switch("keep"):
                 for warning in container.delete(force=True):

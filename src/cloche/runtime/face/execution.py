@@ -97,6 +97,7 @@ def execute(invocation: Invocation) -> int:
     """Run one more process in a container; attached, wait for its end and return its status."""
     from cloche.runtime.face.console import ConsoleSocket
     from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
+    from cloche.runtime.face.relays import Relays
 
     options = invocation.options
     if options.given("cgroup"):
@@ -115,8 +116,9 @@ def execute(invocation: Invocation) -> int:
         fit_terminal(settings)
     with (
         ConsoleSocket(console_socket) as socket,
+        Relays(wanted=not (detached or terminal)) as relays,
         Forwarding(wanted=not detached) as forwarding,
-        container.execute(settings, preserve_fds=count, ignore_paused=paused) as process,
+        container.execute(settings, stdio=relays.stdio, preserve_fds=count, ignore_paused=paused) as process,
     ):
         try:
             if console_socket and process.console is not None:
@@ -126,7 +128,7 @@ def execute(invocation: Invocation) -> int:
         except BaseException:
             process.kill(9)
             raise
-        return 0 if detached else follow(process, forwarding)
+        return 0 if detached else follow(process, forwarding, relays)
 
 
 COMMANDS = {

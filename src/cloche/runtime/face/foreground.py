@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.runtime.container import Process
+    from cloche.runtime.face.relays import Relays
     from cloche.spec.config import Process as ProcessSettings
 else:
     import _signal
@@ -93,7 +94,7 @@ def fit_terminal(settings: ProcessSettings) -> None:
         settings["consoleSize"] = {"height": rows, "width": columns}
 
 
-def follow(process: Process, forwarding: Forwarding) -> int:
+def follow(process: Process, forwarding: Forwarding, relays: Relays) -> int:
     """Be the process's front until it has ended; returns its exit code.
 
     With a pty, the terminal is raw meanwhile, and what is typed and printed passes through.
@@ -106,4 +107,5 @@ def follow(process: Process, forwarding: Forwarding) -> int:
         from cloche.kernel import tty
 
         tty.join(process.console, until=process.fileno())
+    relays.carry(process.fileno())
     return process.wait()
