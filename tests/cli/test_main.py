@@ -168,3 +168,17 @@ def test_the_version_loads_almost_nothing() -> None:
     assert set(loaded) <= LEAST_MODULES | light | {"os", "stat", "_stat", "posixpath"} | {
         *("__future__", "abc", "_abc", "_collections_abc", "genericpath", "io", "os.path"),
     }
+
+
+def test_closed_standard_streams_do_not_matter(tmp_path: Path) -> None:
+    """A database opened as descriptor 1 would be written over."""
+    code = f"import sys; sys.path.insert(0, {SOURCE!r}); from cloche.cli.main import main; main()"
+    places = {"CLOCHE_ROOT": str(tmp_path / "root"), "CLOCHE_STATE": str(tmp_path / "state")}
+    for _ in range(2):
+        result = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-I", "-S", "-c", code, "ps"],
+            env=os.environ | places,
+            timeout=30,
+            check=False,
+        )
+        assert result.returncode == 0
