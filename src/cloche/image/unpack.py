@@ -14,7 +14,8 @@ second finds the first's snapshots there. Snapshotters that copy take the layers
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, flock, ioctl
+from sys import byteorder
 
 from cloche.errors import AlreadyExists, InvalidArgument
 from cloche.image import inherit, layer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cloche.store.snapshots.local import LocalSnapshotter
 
 _WORKERS = 2
+_GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x8008_6601, 0x4008_6602, 0x0002_0000  # FS_IOC_…, FS_TOPDIR_FL
 _OVERLAY = "overlayfs"
 
 
@@ -219,6 +221,7 @@ class _Directory:
         os.mkdir(self._path, 0o700)
         self._lock = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         flock(self._lock, LOCK_EX)
+        _place_apart(self._lock)
         os.mkdir(self.fs, 0o755)
 
     def discard(self) -> None:
@@ -229,6 +232,20 @@ class _Directory:
         finally:
             os.close(parent)
             os.close(self._lock)
+
+
+def _place_apart(directory: int) -> None:
+    """Have ext4 put what is made in this directory into a block group with room, not beside its parent.
+
+    Layers that are extracted at the same time then do not contend for one group, and files are not
+    made among inodes that were deleted lately, each of which ext4 looks at and skips for up to five
+    minutes: pulling again after a removal took three times as long. Other file systems have no such hint.
+    """
+    try:
+        flags = int.from_bytes(ioctl(directory, _GET_FLAGS, bytes(8))[:4], byteorder)
+        ioctl(directory, _SET_FLAGS, (flags | _TOP_DIRECTORY).to_bytes(8, byteorder))
+    except OSError:
+        pass
 
 
 def _directories(source: str, options: Sequence[str]) -> tuple[str, list[str]]:
