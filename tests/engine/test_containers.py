@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -95,8 +97,9 @@ def test_a_container_whose_parent_was_killed_runs_on_and_has_no_known_code(engin
     run_directory = engine._context.run_directory(container.id)
     wait_until(lambda: not ownership.held(run_directory), what="the lock of the parent")
     assert container.status().running
-    with pytest.raises(FailedPrecondition):
-        container.remove()
+    for refused in (container.remove, container.start):
+        with pytest.raises(FailedPrecondition):
+            refused()
     container.stop(timeout_s=0)
     status = container.status()
     assert (status.state, status.exit_code, container.wait()) == ("exited", 255, 255)
@@ -360,3 +363,34 @@ def test_a_signal_reaches_an_attached_container(engine: Engine) -> None:
         threading.Timer(0.5, attached.kill, (15,)).start()
 
     assert engine.containers.run("tools", Options(args=FOREVER, auto_remove=True), on_start=later) == 7
+
+
+_VICTIM = """
+import os, sys
+from cloche.engine.engine import Engine
+from cloche.engine.options import Options
+engine = Engine(sys.argv[1], sys.argv[2])
+options = Options(args=("sh", "-c", "echo running; sleep 1000"), auto_remove=True, name="victim")
+engine.containers.run("tools", options)
+"""
+
+
+def test_what_a_killed_attached_run_leaves_is_removed_by_the_next_engine(places: tuple[str, str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _VICTIM, *places],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "src"},
+    ) as victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == b"running\n"
+        with Engine(*places) as beside:
+            container = beside.containers.get("victim")
+            pid = container.status().pid
+            assert container.status().running, "another engine leaves alone what is alive"
+        victim.kill()
+    with Engine(*places) as engine:
+        assert engine.containers.list(all=True) == []
+        with engine._context.metadata.read() as tx:
+            assert tx.execute("SELECT * FROM leases") == []
+            assert tx.execute("SELECT * FROM snapshots WHERE kind != 'committed'") == []
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the process's end")

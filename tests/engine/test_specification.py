@@ -27,8 +27,9 @@ def _build(options: Options, image: ImageConfig | None = None, **facts: Any) -> 
 
 
 def _mount(config: dict[str, Any], target: str) -> dict[str, Any]:
-    (found,) = [mount for mount in config["mounts"] if mount["destination"] == target]
-    return found
+    found: list[dict[str, Any]] = [mount for mount in config["mounts"] if mount["destination"] == target]
+    assert len(found) == 1
+    return found[0]
 
 
 def test_the_default_document_is_valid_and_isolated() -> None:

@@ -142,6 +142,23 @@ def test_held_output_waits_for_the_first_who_wants_it() -> None:
     ours.close()
 
 
+def test_a_full_disk_costs_the_log_its_lines_and_nobody_else() -> None:
+    from cloche.shim.jsonlog import LogWriter
+
+    read, write = os.pipe()
+    out_read, out_write = os.pipe()
+    streams = Streams({read: "stdout"})
+    streams.keep(LogWriter("/dev/full"))
+    streams.clients.append(LocalClient(-1, out_write, out_write))
+    os.write(write, b"line\n")
+    os.close(write)
+    assert streams.run({}, deadline=_in_ten_seconds(), until_silent=True)
+    assert os.read(out_read, 100) == b"line\n"
+    streams.close()
+    os.close(out_read)
+    os.close(out_write)
+
+
 def test_a_local_reader_that_went_away_does_not_end_the_container() -> None:
     read, write = os.pipe()
     gone_read, gone_write = os.pipe()

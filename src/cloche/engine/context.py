@@ -9,6 +9,7 @@ STATE NAMESPACE/ID/              the runtime's state of a container that runs
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock
 
 from cloche.store.content import ContentStore
@@ -35,6 +36,7 @@ class Context:
         self._snapshotters: dict[str, LocalSnapshotter] = {}
         self._owner: Owner | None = None
         self._lock = allocate_lock()
+        self._pid = os.getpid()
 
     def beside(self, namespace: str) -> Context:
         """The same root seen from another namespace; shares the database."""
@@ -93,9 +95,9 @@ class Context:
         trash.empty(bin_directory)
 
     def close(self) -> None:
-        """Close the database and end the ownership."""
+        """Close the database and end the ownership (which a fork of the owner is not)."""
         with self._lock:
-            if self._owner is not None:
+            if self._owner is not None and self._pid == os.getpid():
                 self._owner.close()
-                self._owner = None
+            self._owner = None
         self.metadata.close()

@@ -9,6 +9,7 @@ Result(exit_code=3, stdout=b'hello\\n', stderr=b'')
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock
 
 from cloche.engine.context import Context
 
@@ -56,6 +57,8 @@ class Engine:
             namespace or environment("CLOCHE_NAMESPACE") or DEFAULT_NAMESPACE,
             snapshotter,
         )
+        self._pid = os.getpid()
+        self._lock = allocate_lock()
         self._images: Images | None = None
         self._containers: Containers | None = None
         self._ephemeral: Ephemeral | None = None
@@ -86,22 +89,25 @@ class Engine:
     @property
     def images(self) -> Images:
         """Find, fetch, make, name and remove images."""
-        if self._images is None:
-            from cloche.engine.images import Images
+        with self._lock:
+            if self._images is None:
+                from cloche.engine.images import Images
 
-            self._images = Images(self._context)
-        return self._images
+                self._images = Images(self._context)
+            return self._images
 
     @property
     def containers(self) -> Containers:
         """Make, find and list containers."""
-        if self._containers is None:
-            from cloche.engine import collection
-            from cloche.engine.containers import Containers
+        images = self.images
+        with self._lock:
+            if self._containers is None:
+                from cloche.engine import collection
+                from cloche.engine.containers import Containers
 
-            collection.collect(self._context)
-            self._containers = Containers(self._context, self.images)
-        return self._containers
+                collection.collect(self._context)
+                self._containers = Containers(self._context, images)
+            return self._containers
 
     def run(
         self,
@@ -153,13 +159,15 @@ class Engine:
         )
 
     def _runner(self) -> Ephemeral:
-        if self._ephemeral is None:
-            from cloche.engine import collection
-            from cloche.engine.ephemeral import Ephemeral
+        images = self.images
+        with self._lock:
+            if self._ephemeral is None:
+                from cloche.engine import collection
+                from cloche.engine.ephemeral import Ephemeral
 
-            collection.collect(self._context)
-            self._ephemeral = Ephemeral(self._context, self.images)
-        return self._ephemeral
+                collection.collect(self._context)
+                self._ephemeral = Ephemeral(self._context, images)
+            return self._ephemeral
 
     def information(self) -> dict[str, Any]:
         """What `cloche info` shows, in the shape of Docker's API."""
@@ -169,7 +177,7 @@ class Engine:
 
     def close(self) -> None:
         """Close the stores; running containers go on."""
-        if self._ephemeral is not None:
+        if self._ephemeral is not None and self._pid == os.getpid():
             self._ephemeral.close()
-            self._ephemeral = None
+        self._ephemeral = None
         self._context.close()

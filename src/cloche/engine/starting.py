@@ -61,9 +61,12 @@ class Start:
         self._ownership.release()
 
     def _clear(self) -> None:
-        """Remove what a parent that was killed left of the last run."""
+        """Remove what a parent that was killed left of the last run, unless that still goes on."""
         try:
-            RuntimeContainer.load(self.context.runtime_root, self.row.id).delete(force=True)
+            left = RuntimeContainer.load(self.context.runtime_root, self.row.id)
+            if left.status() in ("running", "paused"):
+                raise FailedPrecondition("the container is running already (its parent was killed)")
+            left.delete(force=True)
         except NotFound:
             pass
 

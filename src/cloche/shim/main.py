@@ -65,8 +65,11 @@ def _leave_starter(*kept: int) -> None:
     os.umask(0o022)
     highest = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     os.closerange(max(kept) + 1, highest if highest > 0 else 1 << 20)
-    for descriptor in kept:
-        os.set_inheritable(descriptor, False)
+    for descriptor in range(3, max(kept) + 1):
+        if descriptor in kept:
+            os.set_inheritable(descriptor, False)
+        else:
+            os.closerange(descriptor, descriptor + 1)
 
 
 def _run(request: Request) -> int:

@@ -196,10 +196,14 @@ class Parent:
         if not self.streams.run({}, deadline=time.monotonic() + _DRAIN_S, until_silent=True):
             self.streams.abandon()
             self.streams.run({}, deadline=time.monotonic() + 1, until_silent=True)
-        if self.request.log_path:
-            self._log.close()
-        if self.request.durable:
-            self._record(code, oom_killed=oom_killed)
+        try:
+            if self.request.log_path:
+                self._log.close()
+            if self.request.durable:
+                self._record(code, oom_killed=oom_killed)
+        except OSError:
+            # A disk that takes no more: those who are attached are told all the same.
+            pass
         self._delete()
         self._process.close()
         if self._listener is not None:

@@ -193,8 +193,8 @@ class Streams:
             # EIO: no process has the pty open any more.
             data = b""
         stream = self._outputs[descriptor]
-        if data and self._log is not None:
-            self._log.write(stream, data)
+        if data:
+            self._keep(stream, data)
         for client in self.clients if data else ():
             client.deliver(stream, data)
         # Without a reader the container's program gets SIGPIPE, as in any pipeline (`… | head`).
@@ -203,6 +203,14 @@ class Streams:
             del self._outputs[descriptor]
             if descriptor != self.console:
                 os.close(descriptor)
+
+    def _keep(self, stream: str, data: bytes) -> None:
+        """Give output to the log. A full disk costs the log these lines, not the container its life."""
+        if self._log is not None:
+            try:
+                self._log.write(stream, data)
+            except OSError:
+                pass
 
     def _push(self) -> None:
         """Write queued input as far as the container takes it."""
