@@ -48,6 +48,10 @@ class State(Record):
     boot_id: str = ""
     late_steps: Mapping[str, tuple[str, str]] = {}
 
+    def encode(self) -> bytes:
+        """The document that is written down."""
+        return document.dumps(dict(zip(self._fields, self.values(), strict=True)))
+
     def with_process(self, pid: int) -> State:
         """The same with its process."""
         return self.replace(pid=pid, start_time=pidfd.start_time(pid), boot_id=pidfd.boot_id())
@@ -94,8 +98,9 @@ class Folder:
         lock = Lock(staging)
         lock.take()
         try:
-            staging.write_config(config)
-            staging.write(state)
+            # Nobody sees these before the rename: they need none of their own.
+            _write(f"{staging.path}/config.json", document.dumps(config))
+            _write(f"{staging.path}/state.json", state.encode())
             os.rename(staging.path, self.path)
         except OSError as error:
             staging.remove()
@@ -119,10 +124,6 @@ class Folder:
         for name in ("start.fifo", "result.fifo"):
             _unlink(f"{self.path}/{name}")
 
-    def write_config(self, config: Config) -> None:
-        """Keep the configuration as it was at create: the bundle may change."""
-        _replace(f"{self.path}/config.json", document.dumps(config))
-
     def read_config(self) -> Config:
         """The configuration as it was at create. Raises NotFound."""
         config: Config = self._load("config.json")
@@ -130,8 +131,8 @@ class Folder:
 
     def write(self, state: State) -> None:
         """Replace state.json whole."""
-        names = state._fields
-        _replace(f"{self.path}/state.json", document.dumps(dict(zip(names, state.values(), strict=True))))
+        _write(f"{self.path}/state.json.new", state.encode())
+        os.rename(f"{self.path}/state.json.new", f"{self.path}/state.json")
 
     def read(self) -> State:
         """Raises NotFound when there is no such container."""
@@ -242,13 +243,12 @@ def now() -> str:
     return f"{seconds}.{nanoseconds % 1_000_000_000:09}Z"
 
 
-def _replace(path: str, data: bytes) -> None:
-    descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, data)
     finally:
         os.close(descriptor)
-    os.rename(f"{path}.new", path)
 
 
 def _unlink(path: str) -> None:
