@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
+import socket
 import tarfile
 from pathlib import Path
 
@@ -125,3 +127,15 @@ def test_info_and_version(machine: Machine) -> None:
     assert " Storage Driver: overlayfs\n" in info
     assert machine.ok("info", "-f", "{{.Driver}}") == "overlayfs\n"
     assert "Version:" in machine.ok("version")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_pull_is_interrupted_at_once_and_quietly(machine: Machine, number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reference = f"127.0.0.1:{silent.getsockname()[1]}/silent:1"
+        with machine.start("pull", reference) as process:
+            connection, _ = silent.accept()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=20)
+            connection.close()
+    assert (process.returncode, errors) == (-number, b"")

@@ -281,3 +281,28 @@ def test_the_users_defaults_are_dockers(machine: Machine, name: str) -> None:
     config = machine.inspect(name)["Config"]
     assert (config["Tty"], config["OpenStdin"], config["Cmd"], config["Image"]) == (True, True, ["sh"], IMAGE)
     assert json.loads(machine.ok("inspect", "-f", "{{json .State.Running}}", name)) is False
+
+
+def test_an_attached_container_is_stopped_and_entered_from_elsewhere(machine: Machine, name: str) -> None:
+    script = f"trap 'exit 4' TERM; {READY}"
+    with machine.start("run", "--rm", "--name", name, IMAGE, "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert machine.ok("exec", name, "cat", "/proc/1/comm") == "sh\n"
+        assert machine.ok("stop", name) == f"{name}\n"
+        assert process.wait(20) == 4
+    assert machine.ok("ps", "-aq") == ""
+
+
+def test_what_is_left_of_a_run_that_was_killed_is_cleared_by_the_next_command(machine: Machine) -> None:
+    with machine.start("run", "--rm", IMAGE, "sh", "-c", READY) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+    wait_until(lambda: machine.ok("ps", "-aq") == "", what="the container to go")
+
+
+def test_bytes_that_are_no_text_pass_through_arguments_and_variables(machine: Machine) -> None:
+    value = os.fsdecode(b"\xffx")
+    result = machine.run("run", "--rm", "-e", f"A={value}", IMAGE, "sh", "-c", 'echo "$A$1"', "sh", value)
+    assert result.stdout == b"\xffx\xffx\n"

@@ -105,3 +105,10 @@ def test_a_terminal_is_refused_where_there_is_none(machine: Machine) -> None:
 
 def test_without_a_terminal_of_ours_the_container_can_still_have_one(machine: Machine) -> None:
     assert machine.ok("run", "--rm", "-t", IMAGE, "tty") == "/dev/pts/0\r\n"
+
+
+def test_a_failed_start_on_a_terminal_leaves_nothing(machine: Machine) -> None:
+    with Terminal(machine, "run", "--rm", "-it", IMAGE, "no-such-program") as terminal:
+        terminal.expect(b"no-such-program")
+        assert terminal.wait() == 127
+    assert machine.ok("ps", "-aq") == ""
