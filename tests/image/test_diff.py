@@ -139,3 +139,8 @@ def test_a_name_that_would_be_a_whiteout_is_refused(active: Active) -> None:
     active.change("touch .wh.etc")
     with active.difference() as found, pytest.raises(InvalidArgument, match=r"names that begin with \.wh\."):
         diff_layer.write_layer(found, io.BytesIO().write)
+
+
+def test_a_directory_in_the_place_of_a_link_is_looked_up_as_itself(active: Active) -> None:
+    active.change("rm link; mkdir link; touch link/x; rm -r usr; ln -s etc usr")
+    assert active.changes() == ["C /link", "A /link/x", "C /usr"]

@@ -495,3 +495,31 @@ def test_tarfile_writes_no_umask_into_modes(place: Place) -> None:
     place.apply(Tar(tarfile.GNU_FORMAT).add("open", mode=0o777).directory("d", mode=0o777).bytes())
     assert stat.S_IMODE((place.root / "open").stat().st_mode) == 0o777
     assert stat.S_IMODE((place.root / "d").stat().st_mode) == 0o777
+
+
+def test_what_was_to_happen_to_a_replaced_directory_does_not_happen_to_its_successor(place: Place) -> None:
+    archive = Tar().directory("d").directory("d/s", mode=0o777, uid=5).add("d", data=b"file")
+    archive.symlink("d", "e").directory("d").add("d/s/file")
+    result = place.apply(archive.bytes())
+    assert (place.root / "d" / "s").stat().st_uid == 0
+    assert result.implied == (b"d/s", b"")
+
+
+def test_replacing_many_directories_takes_no_longer_the_more_there_are(place: Place) -> None:
+    archive = Tar()
+    for number in range(3000):
+        archive.directory(f"d{number}").directory(f"d{number}/s")
+    for number in range(3000):
+        archive.add(f"d{number}")
+    place.apply(archive.bytes())
+    assert all(path.is_file() for path in place.root.iterdir())
+
+
+def test_the_whole_thing_works_without_openat2(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("cloche.kernel.syscalls.openat2", missing)
+    place.apply(rich())
+    place.apply(Tar().directory("x/y", mode=0o700).bytes())
+    assert stat.S_IMODE((place.root / "x" / "y").stat().st_mode) == 0o700

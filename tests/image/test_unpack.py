@@ -194,3 +194,21 @@ def test_a_leftover_of_a_crash_is_cleaned_up(tmp_path: Path) -> None:
         clock.advance(-120 * clock.SECOND)
     stores.snapshotter.purge()
     assert not left.exists()
+
+
+def test_a_bad_layer_is_told_while_another_is_still_waited_for(tmp_path: Path) -> None:
+    stores = Stores(tmp_path / "root")
+    contents = [*layers(), Tar().symlink("loop", "loop").add("loop/x").bytes()]
+    chosen = bring(stores, tmp_path / "layout", contents)
+    late = chosen.manifest.layers[0].digest
+    arrives = threading.Event()
+
+    def wait(digest: str) -> None:
+        if digest == late:
+            arrives.wait(30)
+
+    with pytest.raises(InvalidArgument, match="too many symbolic links"):
+        run(stores, chosen, wait=wait)
+    arrives.set()
+    assert stores.snapshots() == []
+    assert stores.leftovers() == []

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import ENODATA, EOPNOTSUPP
+from errno import ELOOP, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP
 
 from cloche.errors import InvalidArgument
+from cloche.image.beneath import DIRECTORY, open_beneath
 from cloche.image.layertree import is_whiteout
 from cloche.kernel import mounts as kernel_mounts
-from cloche.kernel import syscalls
 from cloche.spec.mount import Mount
 from cloche.spec.record import Record
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 ADDED: Kind = "A"
 CHANGED: Kind = "C"
 DELETED: Kind = "D"
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
+_ABSENT = (ENOENT, ENOTDIR, ELOOP)
 _OPAQUE = "trusted.overlay.opaque"
 
 
@@ -57,17 +56,17 @@ class Tree:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def open(self, path: str, flags: int = _DIRECTORY) -> int:
+    def open(self, path: str, flags: int = DIRECTORY) -> int:
         """Open a path relative to the root, through no link."""
-        return syscalls.openat2(self.fd, path or ".", flags, resolve=_BENEATH)
+        return open_beneath(self.fd, os.fsencode(path), flags)
 
     def stat(self, path: str) -> os.stat_result | None:
         """What is at a path, or None where nothing is."""
         try:
             fd = self.open(path, os.O_PATH | os.O_NOFOLLOW)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
+            if error.errno in _ABSENT:
+                return None
             raise InvalidArgument(f"/{path[:200]}: {error.strerror}") from None
         try:
             return os.fstat(fd)
@@ -78,8 +77,10 @@ class Tree:
         """The names in a directory; none where it is not one (any more)."""
         try:
             fd = self.open(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return []
+            raise InvalidArgument(f"/{path[:200]}: {error.strerror}") from None
         try:
             return os.listdir(fd)
         finally:
@@ -187,7 +188,7 @@ def difference(mounts: Sequence[Mount], parent: Sequence[Mount] = ()) -> Differe
     if _moves():
         merged = Mount("overlay", "overlay", (f"lowerdir={options['upperdir']}:{lowers}",))
         return Difference(Tree(kernel_mounts.assemble((merged,))), _stacked(lowers), overlay=False)
-    return Difference(Tree(os.open(options["upperdir"], _DIRECTORY)), _stacked(lowers), overlay=True)
+    return Difference(Tree(os.open(options["upperdir"], DIRECTORY)), _stacked(lowers), overlay=True)
 
 
 def _moves() -> bool:

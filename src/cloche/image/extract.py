@@ -38,6 +38,7 @@ _NOBODY = -1
 _OVERLAY_ATTRIBUTES = (b"trusted.overlay.", b"user.overlay.")
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 _REFUSED = frozenset((errno.EPERM, errno.EACCES, errno.EROFS))
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _WRONG = frozenset(
     (errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG, errno.E2BIG, errno.ENOENT, errno.ELOOP, errno.EILSEQ,
      errno.ERANGE, errno.ENOTDIR, errno.EMLINK, errno.EOVERFLOW)
@@ -144,6 +145,7 @@ class Extractor:
     def _made(self, parent: Place, base: bytes) -> None:
         """Note a directory that the archive did not list: its metadata is that of the layer below."""
         path = parent.child(base)
+        self._pending.pop(path, None)  # of a directory that was removed since
         self.implied[path] = None
         if self._track is not None:
             self._track(path)
@@ -279,17 +281,13 @@ class Extractor:
         return self._tree.directory(place.path)
 
     def _remove(self, place: Place, base: bytes) -> None:
-        """Remove what has a name, and all that was to happen to it later.
+        """Remove what has a name, with all below it.
 
-        Descriptors that were reached through it are dropped too: use _again() afterwards.
+        Descriptors that were reached through it are dropped too: use _again() afterwards. What was
+        to happen to directories later is not looked for here: _made and _finish see to it.
         """
         found = os.stat(base, dir_fd=place.fd, follow_symlinks=False)
-        path = place.child(base)
-        if remove(place.fd, base):
-            below = path + b"/"
-            for known in (self._pending, self.implied):
-                for other in [other for other in known if other == path or other.startswith(below)]:
-                    del known[other]
+        remove(place.fd, base)
         if not stat.S_ISREG(found.st_mode):
             self._tree.forget()
 
@@ -301,7 +299,12 @@ class Extractor:
         if b"" not in self._pending:
             self.implied[b""] = None
         for path, entry in reversed(self._pending.items()):
-            fd = self._tree.open_readable(path)
+            try:
+                fd = self._tree.open_readable(path)
+            except OSError as error:
+                if error.errno in _REPLACED:
+                    continue  # something later in the archive took its place
+                raise
             try:
                 if entry.uid != self._uid or entry.gid != self._gid:
                     os.fchown(fd, entry.uid, entry.gid)

@@ -11,7 +11,7 @@ import os
 import stat
 from errno import ELOOP, ENODATA, ENOENT, ENOTDIR, EOPNOTSUPP
 
-from cloche.kernel import syscalls
+from cloche.image.beneath import DIRECTORY, open_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from cloche.image.layer import LayerResult
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = "trusted.overlay.opaque"
 _OVERLAY_ATTRIBUTES = ("trusted.overlay.", "user.overlay.")
 
@@ -31,7 +30,7 @@ def complete(upper: str, lowers: Sequence[str], result: LayerResult) -> None:
     A layer whose root is opaque gets whiteouts for all that is at the root below, since overlayfs
     merges the roots in any case.
     """
-    root = os.open(upper, _DIRECTORY)
+    root = os.open(upper, DIRECTORY)
     try:
         if result.opaque_root:
             _hide(root, lowers)
@@ -44,7 +43,7 @@ def complete(upper: str, lowers: Sequence[str], result: LayerResult) -> None:
 
 def _take_after(root: int, path: bytes, lowers: Sequence[str]) -> None:
     for lower in lowers:
-        below = os.open(lower, _DIRECTORY)
+        below = os.open(lower, DIRECTORY)
         try:
             found = _Lookup(below)
             if found.directory(path):
@@ -70,7 +69,7 @@ class _Lookup:
         for part in path.split(b"/") if path else ():
             self.final = self.final or _is_opaque(self.fd)
             try:
-                fd = os.open(part, _DIRECTORY, dir_fd=self.fd)
+                fd = os.open(part, DIRECTORY, dir_fd=self.fd)
             except OSError as error:
                 # A file, a link or a whiteout in this layer hides whatever is below it.
                 self.final = self.final or error.errno in (ENOTDIR, ELOOP)
@@ -93,8 +92,12 @@ def _is_opaque(fd: int) -> bool:
 
 
 def _copy_metadata(source: int, root: int, path: bytes) -> None:
-    resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
-    target = syscalls.openat2(root, os.fsdecode(path) or ".", _DIRECTORY, resolve=resolve)
+    try:
+        target = open_beneath(root, path)
+    except OSError as error:
+        if error.errno in (ENOENT, ENOTDIR, ELOOP):
+            return  # something later in the archive took its place
+        raise
     try:
         status = os.fstat(source)
         os.fchown(target, status.st_uid, status.st_gid)

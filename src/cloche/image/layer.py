@@ -43,7 +43,7 @@ class LayerLimits(Record):
     """
 
     bytes: int = 1 << 40
-    floor_bytes: int = 8 << 30
+    floor_bytes: int = 2 << 30
     ratio: int = 200
     archive: Limits = Limits()
 
@@ -140,6 +140,8 @@ class _Work:
         self.implied: tuple[bytes, ...] = ()
 
     def __enter__(self) -> None:
+        # Its own: when the caller is interrupted the number may mean another directory soon.
+        self._root = os.dup(self._root)
         self._thread.start()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -173,6 +175,7 @@ class _Work:
             self._extract()
         except BaseException as error:
             self._error = error
+        os.close(self._root)
         self._ended = True
         self._room.release()
 

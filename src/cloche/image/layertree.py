@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EEXIST, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY
+from errno import EEXIST, ENOENT, ENOTDIR, ENOTEMPTY
 
 from cloche.errors import InvalidArgument
+from cloche.image.beneath import DIRECTORY, open_beneath
 from cloche.image.tarentry import shown
-from cloche.kernel import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FEW = frozenset((b"", b"."))
 _SYMLINK_LIMIT = 40
 _CACHED_DIRECTORIES = 192
@@ -128,14 +127,7 @@ class Tree:
 
     def open_readable(self, path: bytes) -> int:
         """A readable descriptor of the directory really at `path` (no links); the caller closes it."""
-        try:
-            resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
-            return syscalls.openat2(self._root, path or b".", _READABLE, resolve=resolve)
-        except OSError as error:
-            if error.errno != ENAMETOOLONG:
-                raise
-        place = self.directory(path, make=False)
-        return os.open(b".", _READABLE, dir_fd=place.fd)
+        return open_beneath(self._root, path)
 
 
 class _Walk:
@@ -211,14 +203,14 @@ def is_whiteout(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
-def remove(directory: int, base: bytes) -> bool:
-    """Remove a file, or a directory with all below it; true when it was a directory.
+def remove(directory: int, base: bytes) -> None:
+    """Remove a file, or a directory with all below it.
 
     Goes down by descriptors and up by "..", with no recursion: the depth is the archive's choice.
     """
     try:
         os.unlink(base, dir_fd=directory)
-        return False
+        return
     except IsADirectoryError:
         pass
     names = [base]
@@ -239,19 +231,18 @@ def remove(directory: int, base: bytes) -> bool:
     finally:
         os.close(fd)
     os.rmdir(base, dir_fd=directory)
-    return True
 
 
 def _stepped(fd: int, name: bytes, levels: list[list[bytes]] | None) -> int:
     """Move from one directory into another, closing the first."""
-    following = os.open(name, _READABLE, dir_fd=fd) if levels is None else _entered(fd, name, levels)
+    following = os.open(name, DIRECTORY, dir_fd=fd) if levels is None else _entered(fd, name, levels)
     os.close(fd)
     return following
 
 
 def _entered(fd: int, name: bytes, levels: list[list[bytes]]) -> int:
     """Open a directory and empty it but for its subdirectories, which are the new level's work."""
-    following = os.open(name, _READABLE, dir_fd=fd)
+    following = os.open(name, DIRECTORY, dir_fd=fd)
     below: list[bytes] = []
     levels.append(below)
     with os.scandir(following) as entries:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cloche.store.snapshots.local import LocalSnapshotter
 
 _WORKERS = 2
+_FAREWELL_S = 2.0
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x8008_6601, 0x4008_6602, 0x0002_0000  # FS_IOC_…, FS_TOPDIR_FL
 _OVERLAY = "overlayfs"
 
@@ -97,13 +98,15 @@ class Unpacking:
         self.chain_id = documents.chain_id(config.diff_ids)
         self.steps = self._missing(manifest.layers, config.diff_ids)
         self._extracted: dict[str, _Directory] = {}
+        self._over = False
         self._done: Callable[[str], object] | None = None
 
     def __enter__(self) -> Unpacking:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for directory in self._extracted.values():
+        self._over = True
+        for directory in tuple(self._extracted.values()):
             directory.discard()
         self._extracted.clear()
 
@@ -151,15 +154,15 @@ class Unpacking:
         return self.chain_id
 
     def _extract_overlay(self, step: Step, wait: Callable[[str], object] | None) -> None:
-        directory = _Directory(self._snapshotter.root)
-        self._extracted[step.chain_id] = directory
-        directory.result = self._apply(step, directory.fs, "overlay", wait)
-
-    def _apply(
-        self, step: Step, path: str, whiteouts: Style, wait: Callable[[str], object] | None
-    ) -> LayerResult:
         if wait is not None:
             wait(step.blob.digest)
+        if self._over:
+            return
+        directory = _Directory(self._snapshotter.root)
+        self._extracted[step.chain_id] = directory
+        directory.result = self._apply(step, directory.fs, "overlay")
+
+    def _apply(self, step: Step, path: str, whiteouts: Style) -> LayerResult:
         blob = open(self._content.open(step.blob.digest), "rb", buffering=0)
         root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -190,11 +193,13 @@ class Unpacking:
 
     def _extract_copy(self, step: Step, wait: Callable[[str], object] | None, *, durable: bool) -> None:
         """Extract upon a copy of the layers below, with deleted names removed, and commit at once."""
+        if wait is not None:
+            wait(step.blob.digest)
         key = f"unpack {step.chain_id} {os.urandom(8).hex()}"
         with self._metadata.write() as tx:
             mounts = self._snapshotter.prepare(tx, key, step.parent or None)
         try:
-            self._apply(step, mounts[0].source, "remove", wait)
+            self._apply(step, mounts[0].source, "remove")
             if durable:
                 self._snapshotter.sync()
             with self._metadata.write() as tx:
@@ -229,6 +234,9 @@ class _Directory:
         parent = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             remove(parent, os.path.basename(os.fsencode(self._path)))
+        except OSError:
+            # An interrupted thread may still write there; without its lock it is `cleanup`'s.
+            pass
         finally:
             os.close(parent)
             os.close(self._lock)
@@ -257,32 +265,46 @@ def _directories(source: str, options: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _in_threads(steps: Sequence[Step], extract: Callable[[Step], None]) -> None:
-    """Call `extract` for every step, a few at a time; the first error ends it when all threads rest."""
+    """Call `extract` for every step, a few at a time; the first error ends it.
+
+    Threads that wait for a layer meanwhile are left behind, as daemons: the wait ends with the
+    download that it is for.
+    """
+    from queue import SimpleQueue
     from threading import Lock, Thread
 
     todo = list(reversed(steps))
-    errors: list[BaseException] = []
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
     lock = Lock()
 
     def work() -> None:
-        while True:
-            with lock:
-                if not todo or errors:
-                    return
-                step = todo.pop()
-            try:
+        try:
+            while True:
+                with lock:
+                    if not todo:
+                        break
+                    step = todo.pop()
                 extract(step)
-            except BaseException as error:
-                errors.append(error)
-                return
+        except BaseException as error:
+            ended.put(error)
+        else:
+            ended.put(None)
 
     if len(steps) == 1:
         extract(steps[0])
         return
-    threads = [Thread(target=work, name=f"unpack {number}") for number in range(min(_WORKERS, len(steps)))]
+    count = min(_WORKERS, len(steps))
+    threads = [Thread(target=work, name=f"unpack {number}", daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    try:
+        for _ in threads:
+            error = ended.get()
+            if error is not None:
+                raise error
+    except BaseException:
+        with lock:
+            todo.clear()
+        for thread in threads:
+            thread.join(_FAREWELL_S)
+        raise
