@@ -332,7 +332,7 @@ def test_a_failure_of_one_layer_stops_the_others(store: Store, stub: StubRegistr
     stub.faults.append(times(99, digest_of(LAYERS[1][0]), StubRegistry.error(404, "BLOB_UNKNOWN", "gone")))
     with pytest.raises(NotFound, match="gone"):
         store.pull(f"{stub.address}/a:1")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("download")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("transfer")]
 
 
 def test_a_pull_is_cancelled_from_another_thread(store: Store, stub: StubRegistry) -> None:

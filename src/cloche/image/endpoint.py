@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from cloche.errors import Unavailable
 from cloche.image.auth import Authenticator
@@ -12,11 +12,10 @@ from cloche.image.transport import Transport
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import IO
 
     from cloche.image.credentials import Credentials
     from cloche.image.hosts import Host
-    from cloche.image.transport import Response
+    from cloche.image.transport import Readable, Response
 
 _AUTHENTICATION_ROUNDS = 3
 _USER_AGENT = "cloche"
@@ -38,6 +37,15 @@ class Endpoint:
         self._transport = Transport(host, self._cancelled)
         self._authenticator = Authenticator(self._transport, self._credentials)
 
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set when all requests are to end with Cancelled."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Have all requests end soon, with Cancelled."""
+        self._cancelled.set()
+
     def close(self) -> None:
         """Drop its connections."""
         self._transport.close()
@@ -50,12 +58,13 @@ class Endpoint:
         scope: str,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        body: bytes | IO[bytes] | None = None,
+        body: bytes | Readable | None = None,
         redirects: int = 10,
     ) -> Response:
         """Send a request for `path` (below the API's prefix, or an absolute URL of this host).
 
-        scope: what a token must allow (`repository:NAME:pull`). Challenges are answered, so that a
+        scope: what a token must allow (`repository:NAME:pull`, several with spaces between). body: a
+        file is sent whole, with the Content-Length that the headers say. Challenges are answered, so that a
         status of 401 coming back is final. Raises Unavailable where the host cannot be reached.
         """
         self._settle()
@@ -68,6 +77,8 @@ class Endpoint:
             shown = self._authenticator.header(scope)
             if shown:
                 sent["Authorization"] = shown
+            if body is not None and not isinstance(body, bytes):
+                body.seek(0)
             response = self._transport.request(method, url, sent, body=body, redirects=redirects)
             if response.status != 401 or attempt == _AUTHENTICATION_ROUNDS - 1:
                 break
@@ -83,9 +94,21 @@ class Endpoint:
             response.close()
         return response
 
-    def request_elsewhere(self, url: str, headers: Mapping[str, str]) -> Response:
-        """GET an absolute URL of another host (a foreign layer's) without any credentials."""
-        return self._transport.request("GET", url, {"User-Agent": _USER_AGENT, **headers})
+    def request_elsewhere(
+        self, method: str, url: str, headers: Mapping[str, str], body: Readable | None = None
+    ) -> Response:
+        """Send a request to another host (a foreign layer's, a storage back end) without any credentials."""
+        return self._transport.request(method, url, {"User-Agent": _USER_AGENT, **headers}, body=body)
+
+    def owns(self, url: str) -> bool:
+        """Whether a URL is of this host's own origin, so that credentials may be sent there."""
+        self._settle()
+        parts = urlsplit(url)
+        return (parts.scheme, parts.netloc) == (self.host.scheme, self.host.authority)
+
+    def absolute(self, location: str, path: str) -> str:
+        """A Location header's URL; path: of the request that it answers."""
+        return urljoin(f"{self._base()}{path}", location)
 
     def _base(self) -> str:
         return f"{self.host.scheme}://{self.host.authority}{self.host.prefix}"

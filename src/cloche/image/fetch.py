@@ -67,10 +67,6 @@ class Fetcher:
             BlobStatus(descriptor.digest, kind(descriptor), status, offset, descriptor.size)
         )
 
-    def cancel(self) -> None:
-        """End what is under way in other threads; it raises Cancelled or Unavailable there."""
-        self._registry.cancel()
-
     def fetch(self, descriptor: Descriptor) -> bool:
         """Have the blob in the content store; False where it was there already.
 
@@ -105,7 +101,7 @@ class Fetcher:
             except Unavailable:
                 self.report(descriptor, news.WAITING)
                 if self._registry.cancelled.wait(pause_s):
-                    raise Cancelled("the pull was cancelled") from None
+                    raise Cancelled("the transfer was cancelled") from None
                 pause_s = min(pause_s * 1.5, _LONGEST_LOOK_S)
                 continue
             if self._content.exists(descriptor.digest):

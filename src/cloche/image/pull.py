@@ -16,10 +16,10 @@ from cloche.image import closure, fetch, resolve
 from cloche.image import credentials as stored_credentials
 from cloche.image import hosts as registries
 from cloche.image import progress as news
-from cloche.image.downloads import Downloads
 from cloche.image.fetch import Fetcher
 from cloche.image.progress import Progress
 from cloche.image.registry import Registry
+from cloche.image.transfers import Transfers
 from cloche.spec import reference as references
 from cloche.store import clock, leases
 
@@ -112,7 +112,9 @@ class _Pull:
         self._fetcher.unpacks = snapshotter is not None
         for layer in layers:
             self._fetcher.report(layer, news.WAITING)
-        with Downloads(self._fetcher, layers, workers=workers) as downloads:
+        with Transfers(
+            layers, self._fetcher.fetch, cancel=self._registry.cancel, workers=workers
+        ) as downloads:
             if snapshotter is None:
                 downloads.wait_for_all()
                 return self._record(chosen, platform, lease)
@@ -138,7 +140,7 @@ class _Pull:
         platform: Platform,
         lease: _Lease,
         snapshotter: LocalSnapshotter,
-        downloads: Downloads,
+        downloads: Transfers,
     ) -> Image:
         from cloche.image.unpack import Unpacking
 

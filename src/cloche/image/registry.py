@@ -151,7 +151,7 @@ class Registry:
         except NotFound:
             for url in descriptor.urls:
                 if url.startswith(("https://", "http://")):
-                    response = self._endpoints[-1].request_elsewhere(url, _range(offset))
+                    response = self._endpoints[-1].request_elsewhere("GET", url, _range(offset))
                     return self._opened(response, descriptor, offset, url.split("/")[2])
             raise
 

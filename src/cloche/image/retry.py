@@ -46,7 +46,7 @@ class Retries:
         # Clients that failed together must not come back together.
         pause_s *= random.uniform(0.5, 1.0)
         if self._cancelled.wait(pause_s if asked_s is None else asked_s):
-            raise Cancelled("the pull was cancelled")
+            raise Cancelled("the transfer was cancelled")
         return True
 
 

@@ -25,14 +25,22 @@ from cloche.image.retry import RETRIED_STATUSES, Retries, retry_after_s
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import IO
+    from typing import Protocol
 
     from cloche.image.hosts import Host
+
+    class Readable(Protocol):
+        """What can be sent: a file, or something like one."""
+
+        def read(self, size: int = -1, /) -> bytes: ...
+        def seek(self, offset: int, /) -> int: ...
+
 
 _ATTEMPTS = 5
 _REDIRECTS = 10
 _READ_TIMEOUT_S = 60.0
 _CONNECTIONS = 8
+_SENT_BYTES = 256 << 10
 _DRAINED_BYTES = 64 << 10
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -106,6 +114,7 @@ class Transport:
             maxsize=_CONNECTIONS,
             retries=False,
             timeout=timeout,
+            blocksize=_SENT_BYTES,
             ssl_context=_tls_context(host) if host.scheme == "https" else None,
         )
 
@@ -119,7 +128,7 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         *,
-        body: bytes | IO[bytes] | None = None,
+        body: bytes | Readable | None = None,
         redirects: int = _REDIRECTS,
     ) -> Response:
         """Send one request, again where trying again may help, and follow redirects.
@@ -148,18 +157,18 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | IO[bytes] | None,
+        body: bytes | Readable | None,
         redirects: int,
     ) -> Response:
         sent = dict(headers)
         for _ in range(redirects + 1):
             if self.cancelled.is_set():
-                raise Cancelled("the pull was cancelled")
+                raise Cancelled("the transfer was cancelled")
             raw = self._pools.request(
                 method,
                 url,
                 headers=sent,
-                body=body,
+                body=body,  # type: ignore[arg-type]  # anything that can be read will do
                 preload_content=False,
                 redirect=False,
                 decode_content=False,

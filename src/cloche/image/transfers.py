@@ -9,30 +9,38 @@ from cloche.errors import Cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from cloche.image.fetch import Fetcher
     from cloche.spec.image import Descriptor
 
 _FAREWELL_S = 2.0
 
 
-class Downloads:
-    """Fetches blobs in threads of its own; as a context manager it ends them.
+class Transfers:
+    """Moves blobs in threads of its own; as a context manager it ends them.
 
     The first failure stops all others. Leaving the block by an exception does the same, so that
     nothing goes on in the background (what arrived stays, and is resumed by the next attempt).
     """
 
-    def __init__(self, fetcher: Fetcher, blobs: Iterable[Descriptor], *, workers: int) -> None:
-        self._fetcher = fetcher
+    def __init__(
+        self,
+        blobs: Iterable[Descriptor],
+        transfer: Callable[[Descriptor], object],
+        *,
+        cancel: Callable[[], None],
+        workers: int,
+    ) -> None:
+        """transfer: moves one blob, called from several threads. cancel: has those under way fail soon."""
+        self._transfer = transfer
+        self._cancel = cancel
         self._blobs = deque({blob.digest: blob for blob in blobs}.values())
         self._state = threading.Condition()
         self._missing = {blob.digest for blob in self._blobs}
         self._failure: BaseException | None = None
         # Daemons, as a thread may hang in a connection for a minute, and an exit should not.
         self._threads = [
-            threading.Thread(target=self._work, name=f"download {number}", daemon=True)
+            threading.Thread(target=self._work, name=f"transfer {number}", daemon=True)
             for number in range(min(workers, len(self._blobs)))
         ]
 
@@ -49,14 +57,14 @@ class Downloads:
         for digest in tuple(self._missing):
             self.wait(digest)
 
-    def __enter__(self) -> Downloads:
+    def __enter__(self) -> Transfers:
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            self._fetcher.cancel()
+            self._cancel()
         for thread in self._threads:
             thread.join(None if kind is None else _FAREWELL_S)
 
@@ -67,7 +75,7 @@ class Downloads:
                     return
                 blob = self._blobs.popleft()
             try:
-                self._fetcher.fetch(blob)
+                self._transfer(blob)
             except BaseException as error:
                 self._fail(error)
                 return
@@ -80,4 +88,4 @@ class Downloads:
             if self._failure is None or isinstance(self._failure, Cancelled):
                 self._failure = error
             self._state.notify_all()
-        self._fetcher.cancel()
+        self._cancel()
