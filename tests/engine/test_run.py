@@ -131,7 +131,7 @@ def test_wrong_settings_are_refused_and_leave_nothing(
         engine.run(tools, ["true"], timeout_s=20, **settings)  # type: ignore[arg-type]
     assert _descriptors() == before
     base = engine._ephemeral._base  # type: ignore[union-attr]
-    assert os.listdir(f"{base}/default") == []
+    assert len(os.listdir(f"{base}/default")) <= 1, "but for the stage that waits for the next run"
 
 
 def test_an_unknown_image_is_not_found(engine: Engine) -> None:
@@ -144,9 +144,10 @@ def test_runs_leave_no_descriptor_directory_or_child_behind(engine: Engine, tool
     before = _descriptors()
     for _ in range(5):
         engine.run(tools, ["touch", "/made"], timeout_s=20)
+        engine.run(tools, ["true"], timeout_s=20)
     assert _descriptors() == before
     base = engine._ephemeral._base  # type: ignore[union-attr]
-    assert os.listdir(f"{base}/default") == []
+    assert len(os.listdir(f"{base}/default")) <= 1, "but for the stage that waits for the next run"
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

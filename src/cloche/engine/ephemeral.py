@@ -1,12 +1,12 @@
 """Containers that live for one call of `Engine.run`, started from a warm process.
 
 What costs time is done once and kept: the image's place on disk (a view under a lease that dies
-with this process), the users found in it, the text of the network files. A run then makes two directories for
-what it writes, and no transaction at all:
+with this process), the users found in it, the text of the network files, the writable root where
+nothing was written to it (engine.stages). A run makes no transaction at all.
 
     ROOT/ephemeral/OWNER/state              where the runtime states of these containers are
                         /targets-N/         a layer of places for mounts (engine.targets)
-                        /NAMESPACE/ID/      one run: upper and work directory, volumes, /etc files
+                        /NAMESPACE/NAME/    a stage: upper and work directory, /etc files, volumes
 
 All of it is named by its owner, so that what a killed process leaves is found by the next engine
 (`clear_after`).
@@ -23,16 +23,16 @@ from cloche.engine.mounts import Place, bind_source
 from cloche.engine.names import new_id
 from cloche.engine.run import Capture, OutputLimit, Result, RunTimeout
 from cloche.engine.specification import Facts
+from cloche.engine.stages import Stages
 from cloche.engine.starting import REAPER, joined_pids, shared_memory, swap_is_counted
 from cloche.errors import ClocheError, NotFound
 from cloche.kernel import passwd
 from cloche.runtime.container import Container as RuntimeContainer
+from cloche.runtime.container import containers
 from cloche.runtime.create import create
 from cloche.shim.parent import Ends
 from cloche.shim.streams import Streams
-from cloche.spec.mount import Mount
 from cloche.store import leases
-from cloche.store.snapshots import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cloche.kernel.passwd import Identity
     from cloche.runtime.container import Process
     from cloche.spec.config import Config
+    from cloche.spec.mount import Mount
 
 _DRAIN_S = 5.0
 
@@ -58,6 +59,7 @@ class Ephemeral:
         self._leases: list[tuple[str, str]] = []
         self._base = ""
         self._files: dict[tuple[object, ...], dict[str, str]] = {}
+        self._stages = Stages()
 
     def run(
         self,
@@ -77,9 +79,8 @@ class Ephemeral:
         specification.check_sysctls(options)
         base = self._base_directory()
         lower = self._lower(image)
-        run = _Run(self._context, base, image, options)
-        with run:
-            root = run.assemble(lower)
+        with _Run(self._context, self._stages, base, lower, image, options) as run:
+            root = run.root()
             try:
                 identity = self._identity(image, options, root)
                 config = run.config(identity, self._network_texts(options), root)
@@ -158,6 +159,7 @@ class Ephemeral:
                         context.snapshotter(snapshotter).remove(tx, key)
                 self._leases.clear()
                 self._lowers.clear()
+            self._stages.close()
             if self._base:
                 context.discard(self._base)
                 self._base = ""
@@ -176,44 +178,47 @@ def _directories(mounts: tuple[Mount, ...]) -> tuple[str, ...]:
 class _Run:
     """One container, from its directories to its end. Nothing of it is left after the `with` block."""
 
-    def __init__(self, context: Context, base: str, image: Image, options: Options) -> None:
+    def __init__(
+        self,
+        context: Context,
+        stages: Stages,
+        base: str,
+        lower: tuple[str, ...],
+        image: Image,
+        options: Options,
+    ) -> None:
         self._context = context
         self._image = image
         self._options = options
         self._id = new_id()
-        self._directory = f"{base}/{context.namespace}/{self._id}"
+        self._stages = stages
+        self._stage = stages.take(f"{base}/{context.namespace}", self._id[:16], lower)
         self._container: RuntimeContainer | None = None
         self._process: Process | None = None
         self._streams: Streams | None = None
 
     def __enter__(self) -> _Run:
-        os.mkdir(self._directory, 0o700)
         return self
 
     def __exit__(self, *_: object) -> None:
+        over = False
         try:
             self._delete()
             if self._process is not None:
                 self._process.wait()
+            over = True
         finally:
             if self._streams is not None:
                 self._streams.close()
             if self._process is not None:
                 self._process.close()
-            trash.empty(self._directory)
-            os.rmdir(self._directory)
+            # Where the end is not certain nobody else may get the stage.
+            harmless = not self._options.privileged and self._options.userns != "private"
+            self._stages.give_back(self._stage, trusted=over and harmless)
 
-    def assemble(self, lower: tuple[str, ...]) -> int:
-        """The root file system: the image's layers, with a directory of this run's own on top."""
-        upper, work = f"{self._directory}/upper", f"{self._directory}/work"
-        os.mkdir(upper, 0o755)
-        os.mkdir(work, 0o700)
-        facts = os.stat(lower[0])
-        os.chown(upper, facts.st_uid, facts.st_gid)
-        os.chmod(upper, facts.st_mode & 0o7777)
-        # volatile: what will be deleted need not be written to disk when it is unmounted.
-        words = (f"upperdir={upper}", f"workdir={work}", "lowerdir=" + ":".join(lower), *overlay_words())
-        return rootfs.assemble((Mount("overlay", "overlay", words),))
+    def root(self) -> int:
+        """The root file system, as a detached mount that the caller closes."""
+        return self._stage.root()
 
     def config(self, identity: Identity, texts: dict[str, str], root: int) -> Config:
         """config.json of this run."""
@@ -222,7 +227,7 @@ class _Run:
         facts = Facts(
             container_id=self._id,
             identity=identity,
-            files=etcfiles.write(self._directory, {**texts, "hostname": name + "\n"}),
+            files=self._stage.write({**texts, "hostname": name + "\n"}),
             places=tuple(self._places(root)),
             swap=swap_is_counted(),
             shm_source=shared_memory(options),
@@ -241,7 +246,7 @@ class _Run:
                 found.append(Place(option, bind_source(option) if option.kind == "bind" else ""))
                 continue
             path = self._context.volume(option.source) if option.source else ""
-            path = path or f"{self._directory}/volume-{number}"
+            path = path or f"{self._stage.directory}/volume-{number}"
             fresh = not os.path.exists(path)
             os.makedirs(path, 0o755, exist_ok=True)
             if fresh and option.copy_up:
@@ -259,7 +264,7 @@ class _Run:
                 self._context.runtime_root,
                 self._id,
                 config,
-                bundle=self._directory,
+                bundle=self._stage.directory,
                 rootfs=root,
                 stdio=ends.theirs,
                 gate=False,
@@ -304,19 +309,6 @@ def _yes() -> bool:
     return True
 
 
-_overlay_words: list[str] = []
-
-
-def overlay_words() -> tuple[str, ...]:
-    """Options of overlays that are never used again."""
-    if not _overlay_words:
-        # An index would refuse a lower layer that another overlay has as its upper one.
-        if os.path.exists("/sys/module/overlay/parameters/index"):
-            _overlay_words.append("index=off")
-        _overlay_words.append("volatile")
-    return tuple(_overlay_words)
-
-
 def clear_after(context: Context, owner: str) -> None:
     """End and remove what a dead process had running."""
     base = f"{context.root}/ephemeral/{owner}"
@@ -327,14 +319,15 @@ def clear_after(context: Context, owner: str) -> None:
         context.discard(base)
         return
     for namespace in os.listdir(base):
-        directory = f"{base}/{namespace}"
-        if namespace.startswith("targets-") or not os.path.isdir(directory):
+        if namespace.startswith("targets-") or not os.path.isdir(f"{base}/{namespace}"):
             continue
-        for container_id in os.listdir(directory):
-            try:
-                RuntimeContainer.load(f"{state}/{namespace}", container_id).delete(force=True)
-            except NotFound:
-                continue
-            except (ClocheError, OSError):
-                return
+        for container in containers(f"{state}/{namespace}"):
+            # The bundle of such a container is its stage.
+            if container.bundle.startswith(f"{base}/"):
+                try:
+                    container.delete(force=True)
+                except NotFound:
+                    continue
+                except (ClocheError, OSError):
+                    return
     context.discard(base)
