@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -125,9 +126,23 @@ def after_settling(before: set[str], *, timeout_s: float = 3) -> set[str]:
 
 
 def remove_tree(directory: str) -> None:
-    """Remove a directory, but nothing that was left mounted below it: that may be the machine's."""
-    points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in reversed(points):
-        if point.startswith(directory + "/"):
-            subprocess.run(["umount", "--lazy", point], check=True)
-    shutil.rmtree(directory)
+    """Remove a directory, but nothing that was left mounted below it: that may be the machine's.
+
+    Tried for a while: somebody's clean-up may still be at work in it.
+    """
+
+    def removed() -> bool:
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            if (point := line.split(" ")[4]).startswith(directory + "/"):
+                subprocess.run(["umount", "--lazy", point], check=False)
+        try:
+            shutil.rmtree(directory)
+        except FileNotFoundError:
+            return not os.path.exists(directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+                raise
+            return False
+        return True
+
+    wait_until(removed, what=f"{directory} to be removable")

@@ -12,6 +12,7 @@ import pytest
 from tests import peers
 from tests.cli.machine import Machine
 from tests.daemons import free_port
+from tests.layouts import Layout
 from tests.waiting import wait_until
 
 SUITE = "bookworm"
@@ -39,8 +40,11 @@ def bootstrap(place: Path) -> Path:
 def machine(cloche: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Stores with the image `debian` in them."""
     peers.require_root()
-    machine = Machine(cloche, tmp_path_factory.mktemp("debian"))
-    machine.ok("import", str(bootstrap(tmp_path_factory.mktemp("bootstrap"))), "debian")
+    place = tmp_path_factory.mktemp("debian")
+    machine = Machine(cloche, place / "machine")
+    layout = Layout(place / "layout")
+    layout.image("docker.io/library/debian:latest", [bootstrap(place).read_bytes()], Cmd=["bash"])
+    machine.ok("load", "--quiet", "--input", str(layout.archive(place / "debian.tar")))
     yield machine
     machine.clean()
 
