@@ -338,7 +338,20 @@ static int do_load_filter(const struct load_filter *op)
     return (int)CALL(NR_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, (u64)op->flags, W(&filter));
 }
 
-/* A page shared with the caller: [0] the listener's number and 1 (0: not loaded yet), [1] the caller's word. */
+#if defined(__x86_64__)
+#define WAIT_A_MOMENT __asm__ volatile("pause" ::: "memory")
+#else
+#define WAIT_A_MOMENT __asm__ volatile("isb" ::: "memory")
+#endif
+/* Between some seconds and two minutes, as the processor has it. */
+enum { HANDOVER_TURNS = 1 << 30 };
+
+/* A page shared with the caller: [0] the listener's number and 1 (0: not loaded yet), [1] the caller's word.
+ *
+ * The caller is told just before, while that is still an ordinary call. From then on there is none
+ * that could not be the one that waits for the listener, not even to sleep or to exit: so turns are
+ * counted, and a caller that died meanwhile is followed by an illegal instruction, which kills the
+ * first process of a pid namespace too. */
 static int do_load_notifying_filter(const struct load_notifying_filter *op)
 {
     struct { u16 count; const void *program; } filter = { (u16)(op->program_size / 8), op->program };
@@ -346,10 +359,17 @@ static int do_load_notifying_filter(const struct load_notifying_filter *op)
     long page = CALL(NR_mmap, 0, 4096, 3 /* READ|WRITE */, 1 /* SHARED */, (u64)op->handover, 0);
     TRY(page);
     volatile u32 *words = (volatile u32 *)(uptr)page;
+    close_fd(op->handover);
+    TRY(tell(WAITING, op->head.index, 0, -1));
     long listener = CALL(NR_seccomp, 1, (u64)op->flags | 8 /* NEW_LISTENER */, W(&filter));
     TRY(listener);
     __atomic_store_n(&words[0], (u32)listener + 1, __ATOMIC_RELEASE);
-    while (!__atomic_load_n(&words[1], __ATOMIC_ACQUIRE)) __asm__ volatile("" ::: "memory");
+    for (u32 turn = 0; !__atomic_load_n(&words[1], __ATOMIC_ACQUIRE); turn++) {
+        if (turn == HANDOVER_TURNS) __builtin_trap();
+        WAIT_A_MOMENT;
+    }
+    /* The agent's copy is the one that counts: when it goes away, calls are to fail and not to wait. */
+    close_fd(listener);
     return 0;
 }
 

@@ -27,6 +27,7 @@ class Performing:
     def __init__(self) -> None:
         self.descriptors: dict[str, int] = {}
         self.pid = 0
+        self.pidfd = -1
         self._lent: set[str] = set()
 
     def __enter__(self) -> Performing:

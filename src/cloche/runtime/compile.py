@@ -35,7 +35,6 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     refuse_unsupported(config)
     process = config["process"]
     within = facts.user_namespace
-    filtered = (process, facts.filter_program, facts.filter_flags)
     steps = (
         # The caller opens everything first: a bad path fails before any process exists.
         *plan_namespaces.opened_namespaces(config),
@@ -45,6 +44,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_devices.opened_devices(config, facts),
         *plan_mounts.opened_null(config),
         *opened_gate(facts.gate),
+        *plan_process.opened_handover(facts),
         *plan_process.scored(process, rootless=os.geteuid() != 0),
         *plan_namespaces.joined_namespaces(config),
         *plan_namespaces.offset_clocks(config),
@@ -81,13 +81,14 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_process.limits(process, raised=plan_namespaces.is_new(config, "user")),
         *plan_scheduling.scheduled(process),
         *plan_scheduling.persona(config),
-        *plan_process.filter_early(*filtered),
+        *plan_process.filter_early(process, facts),
         *plan_process.directory(process, deferrable=True),
         *plan_process.identity(process, user_namespace=within),
         *plan_process.directory(process, deferrable=False),
         *plan_process.program(process),
+        *plan_process.filter_before_gate(process, facts),
         *awaited_start(facts.gate),
-        *plan_process.filter_late(*filtered),
+        *plan_process.filter_late(process, facts),
         *hooks(config, facts, "startContainer"),
         *plan_process.execute(process, facts.home),
     )
@@ -99,10 +100,10 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
 
     kinds: CLONE_NEW* of the kernel namespaces to join, by the slot `process`, a lent pidfd.
     """
-    filtered = (process, facts.filter_program, facts.filter_flags)
     joins_user = bool(kinds & plan_namespaces.KINDS["user"])
     steps = (
         *plan_namespaces.opened_cgroups(facts.cgroups),
+        *plan_process.opened_handover(facts),
         *plan_process.scored(process, rootless=os.geteuid() != 0),
         *plan_scheduling.affinity_before(process),
         # Between the join and execve the process is inside: it must not be readable there.
@@ -122,12 +123,13 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_process.labels(process),
         *plan_process.limits(process, raised=False),
         *plan_scheduling.scheduled(process),
-        *plan_process.filter_early(*filtered),
+        *plan_process.filter_early(process, facts),
         *plan_process.directory(process, deferrable=True),
         *plan_process.identity(process, user_namespace=facts.user_namespace),
         *plan_process.directory(process, deferrable=False),
         *plan_process.program(process),
-        *plan_process.filter_late(*filtered),
+        *plan_process.filter_before_gate(process, facts),
+        *plan_process.filter_late(process, facts),
         *plan_process.execute(process, facts.home),
     )
     return Plan(steps)
@@ -170,8 +172,6 @@ def refuse_unsupported(config: Config) -> None:
     for name in _LINUX_LATER:
         if linux.get(name):
             raise Unimplemented(f"config.json: linux.{name}: is not supported yet")
-    if linux.get("seccomp", {}).get("listenerPath"):
-        raise Unimplemented("config.json: linux.seccomp.listenerPath: is not supported yet")
     for index, namespace in enumerate(linux.get("namespaces", ())):
         if namespace["type"] not in plan_namespaces.KINDS:
             place = f"linux.namespaces[{index}]"

@@ -58,6 +58,7 @@ def create(
             _make_cgroup(cgroup, config)
             facts = _facts(root, config, cgroup, bundle=bundle, rootfs=rootfs, warnings=warnings)
             facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
+            facts = _with_listener(facts, config, "creating")
             if gate:
                 folder.make_gate()
                 facts = facts.replace(gate=folder.path)
@@ -140,6 +141,16 @@ def _filter(root: str, config: Config, warnings: list[str] | None = None) -> tup
     return seccomp.cached(profile, os.path.join(root, FILTERS), warnings)
 
 
+def _with_listener(facts: Facts, config: Config, status: str, pid: int = 0) -> Facts:
+    """Add who answers for a filter that notifies; most do not."""
+    if not facts.filter_flags:
+        return facts
+    from cloche.runtime.notify import listener
+
+    flags, bundle = facts.filter_flags, facts.bundle
+    return facts.replace(listener=listener(config, flags, facts.id, bundle=bundle, status=status, pid=pid))
+
+
 def _needs_home(process: ProcessConfig) -> bool:
     return not any(variable.startswith("HOME=") for variable in process.get("env", ()))
 
@@ -184,6 +195,7 @@ def execute_in(
             home=_home_inside(container, process),
             user_namespace="user" in wanted(container.config),
         )
+        facts = _with_listener(facts, container.config, container.status(), container.pid)
         with Performing() as performing:
             performing.lend("process", pidfd)
             plan = compile_exec(process, facts, _different_namespaces(container.pid))

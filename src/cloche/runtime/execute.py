@@ -23,6 +23,7 @@ from errno import EACCES, ENOENT, EPERM
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
 from cloche.kernel import pidfd as pidfd_module
 from cloche.runtime.caller import CallerOperation, Performing
+from cloche.runtime.operations import AwaitCaller
 from cloche.runtime.plan import Plan, Step
 from cloche.runtime.sealed import sealed_init, sealed_memory
 from cloche.spec.record import Record
@@ -202,7 +203,7 @@ class _Conversation:
             raise self._failure(report)
         if report.kind == CLONED and descriptor >= 0 and self.pidfd < 0:
             self.pid, self.pidfd = report.error, descriptor
-            self.performing.pid = self.pid
+            self.performing.pid, self.performing.pidfd = self.pid, self.pidfd
         elif report.kind == CONSOLE and descriptor >= 0 and self.console < 0:
             self.console = descriptor
         elif report.kind == WAITING:
@@ -218,10 +219,12 @@ class _Conversation:
         """Do what stage two waits for, as soon as it is known which process that is."""
         if self.waiting is None or self.pidfd < 0:
             return
-        for step in self.plan.caller_steps(self.waiting):
+        waiting, self.waiting = self.waiting, None
+        for step in self.plan.caller_steps(waiting):
             _perform(step, self.performing, self.plan)
-        self.waiting = None
-        self.socket.send(b".")
+        # Who loads a notifying filter has its answer already, in the page that it shares with us.
+        if isinstance(self.plan.steps[waiting].operation, AwaitCaller):
+            self.socket.send(b".")
 
     def _end(self) -> None:
         """End of file: execve has closed the socket, or both stages are dead."""

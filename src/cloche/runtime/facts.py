@@ -29,12 +29,24 @@ class CgroupFacts(Record):
     hierarchies: tuple[Hierarchy, ...] = ()
 
 
+class Listener(Record):
+    """Who answers the system calls that a seccomp filter notifies.
+
+    path: the agent's socket. metadata: words for it. state: the container's state, as JSON.
+    """
+
+    path: str
+    metadata: str
+    state: bytes
+
+
 class Facts(Record):
     """The rest of the world as a plan needs it.
 
     id: the container's. bundle: absolute path, for relative ones in the configuration.
     rootfs_given: the rootfs is a descriptor lent under the slot `rootfs`, not a path.
     filter_program, filter_flags: the compiled seccomp filter, empty without one.
+    listener: who gets that filter's listener, None where it has none.
     gate: directory that holds the start and result fifos, empty to execute at once.
     home: HOME of the user, for an environment that lacks it; empty leaves it out.
     user_namespace: the process will live in a user namespace that is not ours.
@@ -48,6 +60,7 @@ class Facts(Record):
     rootfs_given: bool = False
     filter_program: bytes = b""
     filter_flags: int = 0
+    listener: Listener | None = None
     gate: str = ""
     home: str = ""
     user_namespace: bool = False

@@ -450,7 +450,8 @@ class LoadNotifyingFilter(Operation):
 
     Once the filter is loaded any system call may be the one that waits for the listener. So what
     remains is said through `handover`, a shared page: the listener's number there, then a word
-    from the caller, without any call.
+    from the caller, without any call. Whether the caller lives cannot be asked either, so the wait
+    is bounded by its number of turns.
     """
 
     program: bytes

@@ -6,7 +6,7 @@ from _struct import pack
 
 from cloche.kernel.capabilities import mask
 from cloche.runtime import operations as op
-from cloche.runtime.plan import STAGE_ONE, STAGE_TWO, Step
+from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
 from cloche.runtime.process_limits import limit_of
 
 TYPE_CHECKING = False
@@ -78,16 +78,43 @@ def limits(process: Process, *, raised: bool) -> Iterator[Step]:
         yield Step(f"process.rlimits[{index}]", STAGE_TWO, op.SetLimit(*limit_of(rlimit, index)))
 
 
-def filter_early(process: Process, program: bytes, flags: int) -> Iterator[Step]:
+def opened_handover(facts: Facts) -> Iterator[Step]:
+    """What a filter's listener is handed over by."""
+    if facts.listener:
+        from cloche.runtime.notify import MakeHandover
+
+        yield Step("linux.seccomp.listenerPath", CALLER, MakeHandover("handover"))
+
+
+def filter_early(process: Process, facts: Facts) -> Iterator[Step]:
     """Without no_new_privs a filter needs CAP_SYS_ADMIN: before the identity changes."""
-    if program and not process.get("noNewPrivileges"):
-        yield Step("linux.seccomp", STAGE_TWO, op.LoadFilter(program, flags))
+    if not process.get("noNewPrivileges"):
+        yield from _filter(facts)
 
 
-def filter_late(process: Process, program: bytes, flags: int) -> Iterator[Step]:
+def filter_before_gate(process: Process, facts: Facts) -> Iterator[Step]:
+    """One with a listener, while the caller that sends it to its agent is there."""
+    if process.get("noNewPrivileges") and facts.listener:
+        yield from _filter(facts)
+
+
+def filter_late(process: Process, facts: Facts) -> Iterator[Step]:
     """With no_new_privs as late as can be, so that it need not allow what init itself calls."""
-    if program and process.get("noNewPrivileges"):
-        yield Step("linux.seccomp", STAGE_TWO, op.LoadFilter(program, flags))
+    if process.get("noNewPrivileges") and not facts.listener:
+        yield from _filter(facts)
+
+
+def _filter(facts: Facts) -> Iterator[Step]:
+    if not facts.filter_program:
+        return
+    program, flags, place = facts.filter_program, facts.filter_flags, "linux.seccomp"
+    if facts.listener:
+        from cloche.runtime.notify import SendListener
+
+        yield Step(place, STAGE_TWO, op.LoadNotifyingFilter(program, flags, "handover"))
+        yield Step(f"{place}.listenerPath", CALLER, SendListener("handover", facts.listener))
+    else:
+        yield Step(place, STAGE_TWO, op.LoadFilter(program, flags))
 
 
 def identity(process: Process, *, user_namespace: bool) -> Iterator[Step]:
