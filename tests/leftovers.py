@@ -125,6 +125,12 @@ def after_settling(before: set[str], *, timeout_s: float = 3) -> set[str]:
     return set()
 
 
+def children() -> set[int]:
+    """This process's children: a session may have daemons of its own."""
+    lists = (path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+    return {int(pid) for pids in lists for pid in pids.split()}
+
+
 def remove_tree(directory: str) -> None:
     """Remove a directory, but nothing that was left mounted below it: that may be the machine's.
 
