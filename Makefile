@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # One installation at a time, however many shells say `make`.
 ALONE := mkdir -p build && flock build/install.lock
 
-.PHONY: install run test unit bench format clean peers
+.PHONY: install run test unit conformance bench format clean peers
 
 install: $(STAMP)
 
@@ -43,6 +43,10 @@ test: install peers
 # The part that needs neither root nor other programs.
 unit: install
 	$(VENV)/bin/python -m pytest -m "not system" $(PYTEST_FLAGS)
+
+# The OCI's validation suite against cloche-runc, runc and crun side by side.
+conformance: install peers
+	$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_FLAGS)
 
 bench: install peers
 	$(VENV)/bin/python -m bench $(BENCH_FLAGS)
