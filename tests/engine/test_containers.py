@@ -17,7 +17,7 @@ from cloche.engine.container import Container
 from cloche.engine.engine import Engine
 from cloche.engine.execution import ExecOptions
 from cloche.engine.options import MountOption, Options
-from cloche.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from cloche.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.runtime.container import ExecFailed
 from cloche.shim import ownership
 from tests.leftovers import children
@@ -181,6 +181,24 @@ def test_waiters_in_many_threads_get_the_code(engine: Engine) -> None:
     for waiter in waiters:
         waiter.join(timeout=20)
     assert codes == [7] * 4
+
+
+def test_an_end_can_be_awaited_in_an_event_loop(engine: Engine) -> None:
+    import asyncio
+
+    async def ended(container: Container) -> int | None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        with container.watch() as watch:
+            loop.add_reader(watch, over.set)
+            container.kill("TERM")
+            await asyncio.wait_for(over.wait(), 20)
+            loop.remove_reader(watch)
+            return watch.result()
+
+    container = _ready(_started(engine))
+    assert asyncio.run(ended(container)) == 7
+    with pytest.raises(Unavailable):
+        container.watch()
 
 
 def test_one_that_does_not_listen_is_killed_after_the_timeout(engine: Engine) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from cloche.engine.attaching import ExitWatch
     from cloche.engine.context import Context
     from cloche.engine.execution import ExecOptions
     from cloche.engine.logs import Line
@@ -144,6 +145,12 @@ class Container:
     def wait(self) -> int:
         """Wait until it does not run; returns its last exit code."""
         return lifecycle.wait(self.context, self.row)
+
+    def watch(self) -> ExitWatch:
+        """Its end as a descriptor for select, poll or asyncio. Raises Unavailable where it does not run."""
+        from cloche.engine.attaching import ExitWatch
+
+        return ExitWatch(self.context, self.row)
 
     def rename(self, name: str) -> None:
         """Give it another name. Raises AlreadyExists."""

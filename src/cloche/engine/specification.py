@@ -229,10 +229,6 @@ def _linux(options: Options, facts: Facts, settings: security.Security, held: tu
         linux["seccomp"] = profile
     if settings.hide_paths and not options.privileged:
         linux["maskedPaths"], linux["readonlyPaths"] = masked_paths(), list(_READONLY)
-    if any(place.option.propagation in ("shared", "rshared") for place in facts.places):
-        linux["rootfsPropagation"] = "shared"
-    elif any(place.option.propagation in ("slave", "rslave") for place in facts.places):
-        linux["rootfsPropagation"] = "rslave"
     return linux
 
 
