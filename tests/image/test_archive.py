@@ -20,6 +20,7 @@ import pytest
 from cloche.errors import ClocheError, DataLoss, InvalidArgument, NotFound
 from cloche.image import archive, export
 from cloche.spec import image as documents
+from cloche.store.collect import Store, collect
 from cloche.store.images import Image
 from tests.daemons import Containerd
 from tests.image.stores import NAMESPACE, Stores
@@ -35,6 +36,9 @@ def load(stores: Stores, source: Any, *, unpacked: bool = False, base_name: str 
         str(source) if isinstance(source, Path) else source, content=stores.content,
         metadata=stores.metadata, namespace=NAMESPACE, base_name=base_name,
         snapshotter=stores.snapshotter if unpacked else None,
+        discard=lambda found: collect(
+            Store(str(stores.root), stores.metadata, stores.content), released=found
+        ),
     )  # fmt: skip
 
 
@@ -232,6 +236,7 @@ def refused(tmp_path: Path, data: bytes, error: type[ClocheError], match: str) -
         load(stores, io.BytesIO(data), base_name="x")
     assert "\n" not in str(caught.value)
     assert list(stores.content.ingests()) == []
+    assert list(stores.content.walk()) == []
     assert stores.image("docker.io/library/x:latest") is None
 
 
@@ -344,3 +349,17 @@ def test_an_image_that_is_not_there_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is none"):
         save(Stores(tmp_path / "root"), tmp_path / "saved.tar", "docker.io/library/none:latest")
     assert (tmp_path / "saved.tar").read_bytes() == b""
+
+
+def test_a_failed_load_leaves_what_other_images_have(layout: Layout, tmp_path: Path) -> None:
+    stores = Stores(tmp_path / "root")
+    (row,) = load(stores, layout.path)
+    before = {blob.digest for blob in stores.content.walk()}
+    worse = Layout(tmp_path / "worse")
+    worse.image("example.org/worse:1", [*LAYERS, Tar().symlink("l", "l").add("l/x").bytes()])
+    with pytest.raises(InvalidArgument):
+        load(stores, worse.path, unpacked=True)
+    assert {blob.digest for blob in stores.content.walk()} == before
+    assert stores.chosen(row).config.diff_ids
+    assert stores.snapshots() == []
+    assert stores.leftovers() == []

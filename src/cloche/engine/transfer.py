@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def load(context: Context, source: str | BinaryIO, name: str) -> list[str]:
     """Bring an archive's images here, unpacked; their full names."""
     from cloche.image import archive
+    from cloche.store.collect import Store, collect
 
+    stores = Store(context.root, context.metadata, context.content)
     rows = archive.load(
         source,
         content=context.content,
@@ -23,6 +25,7 @@ def load(context: Context, source: str | BinaryIO, name: str) -> list[str]:
         namespace=context.namespace,
         snapshotter=context.snapshotter(),
         base_name=name,
+        discard=lambda digests: collect(stores, released=digests),
     )
     return [row.name for row in rows]
 

@@ -25,7 +25,7 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cloche.image.compression import Source
     from cloche.image.layer import LayerLimits
@@ -59,6 +59,7 @@ def load(
     platform: Platform | None = None,
     base_name: str = "",
     limits: LayerLimits | None = None,
+    discard: Callable[[Iterable[str]], object] | None = None,
 ) -> tuple[Image, ...]:
     """Bring every image of a layout or an archive here; returns their rows.
 
@@ -66,56 +67,91 @@ def load(
     be compressed. platform: which image of an index; this machine's by default.
     base_name: names images that only have a tag ("NAME:TAG") or nothing; from the path by default.
     snapshotter: where they are unpacked; None leaves them packed.
+    discard: called when it fails with the digests of the blobs that came with it, to collect them at
+    once; without it they go with the next collection.
     Raises InvalidArgument for what is no image archive, DataLoss where bytes are missing or are not
     what their digest says, NotFound for a path or a platform that is not there.
     """
     name = source if isinstance(source, str) else "archive"
+    incoming = Incoming(content)
     try:
-        found = _offered(_incoming(source, name, content), name, content)
-    except OSError as error:
-        raise as_domain_error(error, name) from None
+        return _load(
+            source,
+            name,
+            incoming,
+            metadata=metadata,
+            namespace=namespace,
+            snapshotter=snapshotter,
+            platform=resolve.completed(platform),
+            base_name=base_name,
+            limits=limits,
+        )
+    except BaseException as error:
+        if discard is not None:
+            discard(incoming.new)
+        if isinstance(error, OSError):
+            raise as_domain_error(error, name) from None
+        raise
+
+
+def _load(
+    source: str | Source,
+    name: str,
+    incoming: Incoming,
+    *,
+    metadata: Metadata,
+    namespace: str,
+    snapshotter: LocalSnapshotter | None,
+    platform: Platform,
+    base_name: str,
+    limits: LayerLimits | None,
+) -> tuple[Image, ...]:
+    _read(source, name, incoming)
+    found = _offered(incoming, name)
     base_name = base_name or (_stem(source) if isinstance(source, str) else "")
     rows = []
     for number, offer in enumerate(found):
-        full_name = _full_name(offer, base_name if number == 0 or not offer.name else "")
         rows.append(
             _record(
-                full_name,
+                _full_name(offer, base_name if number == 0 or offer.name else ""),
                 offer.descriptor,
-                content=content,
+                content=incoming.content,
                 metadata=metadata,
                 namespace=namespace,
                 snapshotter=snapshotter,
-                platform=resolve.completed(platform),
+                platform=platform,
                 limits=limits,
             )
         )
     return tuple({image.name: image for image in rows}.values())
 
 
-def _incoming(source: str | Source, name: str, content: ContentStore) -> Incoming:
+def _read(source: str | Source, name: str, incoming: Incoming) -> None:
     if not isinstance(source, str):
-        return read_tar(compression.opened(source, name=name), content, name)
-    try:
-        if os.path.isdir(source):
-            return read_directory(source, content)
-        with open(source, "rb", buffering=0) as file:
-            return read_tar(compression.opened(file, name=name), content, name)
-    except FileNotFoundError:
-        raise NotFound(f"{name}: there is no such file or directory") from None
+        read_tar(compression.opened(source, name=name), incoming, name)
+    elif os.path.isdir(source):
+        read_directory(source, incoming)
+    else:
+        try:
+            file = open(source, "rb", buffering=0)
+        except FileNotFoundError:
+            raise NotFound(f"{name}: there is no such file or directory") from None
+        with file:
+            read_tar(compression.opened(file, name=name), incoming, name)
 
 
-def _offered(incoming: Incoming, name: str, content: ContentStore) -> list[Named]:
+def _offered(incoming: Incoming, name: str) -> list[Named]:
     """The images that were brought: OCI's index where there is one, as containerd and Docker do."""
     if "index.json" in incoming.documents:
-        return _from_index(incoming.documents, content, name)
+        return _from_index(incoming, name)
     if "manifest.json" in incoming.documents:
-        converted = docker_archive.convert(incoming, content, name)
+        converted = docker_archive.convert(incoming, incoming.content, name)
         return [Named(full_name, descriptor) for full_name, descriptor in converted]
     raise InvalidArgument(f"{name}: is no image archive: it has neither index.json nor manifest.json")
 
 
-def _from_index(found: Mapping[str, bytes], content: ContentStore, name: str) -> list[Named]:
+def _from_index(incoming: Incoming, name: str) -> list[Named]:
+    found = incoming.documents
     layout = loads(found.get("oci-layout", b"{}"), f"{name}: oci-layout")
     version = layout.get("imageLayoutVersion") if isinstance(layout, dict) else None
     if not isinstance(version, str) or not version.startswith("1."):
@@ -136,7 +172,7 @@ def _from_index(found: Mapping[str, bytes], content: ContentStore, name: str) ->
     if len(offers) > 1 and not any(offer.name for offer in offers):
         # One image for several platforms, whose index is the layout's own.
         data = found["index.json"]
-        return [Named("", documents.Descriptor(documents.OCI_INDEX, content.put(data), len(data)))]
+        return [Named("", documents.Descriptor(documents.OCI_INDEX, incoming.put(data), len(data)))]
     return offers
 
 
@@ -148,7 +184,8 @@ def _full_name(offer: Named, base_name: str) -> str:
     """
     given = offer.name
     try:
-        if not given:
+        tagged = ":" in base_name.rpartition("/")[2]
+        if not given or (tagged and "/" not in given and ":" not in given):
             return str(references.parse(base_name or f"import@{offer.descriptor.digest}"))
         if base_name and "/" not in given and ":" not in given:
             return str(references.parse(f"{base_name}:{given}"))

@@ -62,7 +62,7 @@ def _manifest(fields: Fields, incoming: Incoming, content: ContentStore) -> Desc
             "layers": [layer.to_dict() for layer in layers],
         }
     )
-    return Descriptor(documents.OCI_MANIFEST, content.put(data), len(data))
+    return Descriptor(documents.OCI_MANIFEST, incoming.put(data), len(data))
 
 
 def _blob(incoming: Incoming, path: str, place: str) -> Blob:

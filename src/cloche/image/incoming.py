@@ -36,12 +36,24 @@ class Blob(Record):
 
 
 class Incoming:
-    """What an archive brought, by path: documents as bytes, layers and configs as blobs, links."""
+    """What an archive brought, by path: documents as bytes, layers and configs as blobs, links.
 
-    def __init__(self) -> None:
+    new: digests of the blobs that the content store did not have before.
+    """
+
+    def __init__(self, content: ContentStore) -> None:
+        self.content = content
         self.documents: dict[str, bytes] = {}
         self.blobs: dict[str, Blob] = {}
         self.links: dict[str, str] = {}
+        self.new: list[str] = []
+
+    def put(self, data: bytes) -> str:
+        """Store a document that was made of the others; returns its digest."""
+        digest = digests.of(data)
+        if not self.content.exists(digest):
+            self.new.append(digest)
+        return self.content.put(data)
 
     def blob(self, path: str) -> Blob | None:
         """The blob at a path, links followed (docker save writes them for layers used twice)."""
@@ -56,16 +68,14 @@ class Incoming:
         return None
 
 
-def read_tar(source: Source, content: ContentStore, name: str) -> Incoming:
+def read_tar(source: Source, incoming: Incoming, name: str) -> None:
     """Read a tar archive to its end. Raises InvalidArgument and DataLoss that name archive and entry."""
-    incoming = Incoming()
     reader = Reader(source.read, archive=name, limits=Limits(entries=_ARCHIVE_ENTRIES))
     for entry in reader:
-        _take(entry, reader, incoming, content, name)
-    return incoming
+        _take(entry, reader, incoming, name)
 
 
-def _take(entry: Entry, reader: Reader, incoming: Incoming, content: ContentStore, name: str) -> None:
+def _take(entry: Entry, reader: Reader, incoming: Incoming, name: str) -> None:
     path = _normal(os.fsdecode(entry.name))
     if entry.kind == SYMLINK:
         incoming.links[path] = os.path.join(os.path.dirname(path), os.fsdecode(entry.link))
@@ -75,19 +85,13 @@ def _take(entry: Entry, reader: Reader, incoming: Incoming, content: ContentStor
         return
     elif path in _DOCUMENTS:
         incoming.documents[path] = reader.contents(DOCUMENT_LIMIT_BYTES)
-    elif (digest := _blob_digest(path)) is not None:
-        incoming.blobs[path] = _ingest(
-            _pieces(reader), entry.size, digest, content, f"{name}: {shown(entry.name)}"
-        )
-    elif _may_be_dockers(path):
-        incoming.blobs[path] = _ingest(
-            _pieces(reader), entry.size, None, content, f"{name}: {shown(entry.name)}"
-        )
+    elif (digest := _blob_digest(path)) is not None or _may_be_dockers(path):
+        place = f"{name}: {shown(entry.name)}"
+        incoming.blobs[path] = _ingest(_pieces(reader), entry.size, digest, incoming, place)
 
 
-def read_directory(path: str, content: ContentStore) -> Incoming:
+def read_directory(path: str, incoming: Incoming) -> None:
     """Read an OCI image layout directory; links in it are not followed."""
-    incoming = Incoming()
     for document in _DOCUMENTS:
         data = _small_file(f"{path}/{document}")
         if data is not None:
@@ -98,9 +102,8 @@ def read_directory(path: str, content: ContentStore) -> Incoming:
             digest = _blob_digest(f"blobs/{algorithm}/{digits}")
             if digest is not None:
                 incoming.blobs[f"blobs/{algorithm}/{digits}"] = _ingest_file(
-                    f"{directory}/{digits}", digest, content
+                    f"{directory}/{digits}", digest, incoming
                 )
-    return incoming
 
 
 def _small_file(path: str) -> bytes | None:
@@ -115,11 +118,11 @@ def _small_file(path: str) -> bytes | None:
     return data
 
 
-def _ingest_file(path: str, digest: str, content: ContentStore) -> Blob:
+def _ingest_file(path: str, digest: str, incoming: Incoming) -> Blob:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
-        return _ingest(iter(lambda: os.read(fd, _CHUNK_BYTES), b""), size, digest, content, path)
+        return _ingest(iter(lambda: os.read(fd, _CHUNK_BYTES), b""), size, digest, incoming, path)
     finally:
         os.close(fd)
 
@@ -130,9 +133,10 @@ def _pieces(reader: Reader) -> Iterable[memoryview]:
 
 
 def _ingest(
-    pieces: Iterable[bytes | memoryview], size: int, digest: str | None, content: ContentStore, place: str
+    pieces: Iterable[bytes | memoryview], size: int, digest: str | None, incoming: Incoming, place: str
 ) -> Blob:
     """Write one blob into the store; with a digest given its bytes must have it (DataLoss)."""
+    content = incoming.content
     if digest is not None and content.exists(digest) and content.size(digest) == size:
         return Blob(digest, size, "")
     head = b""
@@ -142,13 +146,15 @@ def _ingest(
             for piece in pieces:
                 head = head or bytes(piece[:6])
                 writer.write(piece)
-            return Blob(writer.commit(), size, compression_kind(head))
+            found = writer.commit()
         except ClocheError as error:
             writer.abort()
             raise type(error)(f"{place}: {error}") from None
         except BaseException:
             writer.abort()
             raise
+    incoming.new.append(found)
+    return Blob(found, size, compression_kind(head))
 
 
 def _blob_digest(path: str) -> str | None:
