@@ -523,3 +523,13 @@ def test_the_whole_thing_works_without_openat2(place: Place, monkeypatch: pytest
     place.apply(rich())
     place.apply(Tar().directory("x/y", mode=0o700).bytes())
     assert stat.S_IMODE((place.root / "x" / "y").stat().st_mode) == 0o700
+
+
+def test_modes_are_right_where_a_thread_cannot_have_its_own_umask(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloche.image.layer._own_umask", lambda: False)
+    archive = Tar().add("open", mode=0o777).add("fifo", "fifo", mode=0o666).add("set", mode=0o4711)
+    place.apply(archive.bytes())
+    for name, mode in (("open", 0o777), ("fifo", 0o666), ("set", 0o4711)):
+        assert stat.S_IMODE((place.root / name).lstat().st_mode) == mode
