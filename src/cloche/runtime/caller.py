@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cloche.runtime.operations import Slot
 
 
+LENT = "lent"
+"""The slot of a descriptor that the container's process lends to the caller."""
+
+
 class Performing:
     """What the caller's operations work on while a plan is executed: its descriptors and the process.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.errors import InvalidArgument, Unimplemented
+from cloche.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from cloche.runtime import operations as op
 from cloche.runtime import (
     plan_devices,
@@ -32,7 +32,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
 
     config: validated. Raises InvalidArgument or Unimplemented naming the place in config.json.
     """
-    refuse_unsupported(config)
+    refuse_unsupported(config, facts)
     process = config["process"]
     within = facts.user_namespace
     steps = (
@@ -163,15 +163,16 @@ def awaited_start(gate: str) -> Iterator[Step]:
         yield Step("create", STAGE_TWO, op.AwaitStart("gate:start", "gate:result"))
 
 
-_LINUX_LATER = ("netDevices", "intelRdt")
+UNSUPPORTED = ("intelRdt",)
 
 
-def refuse_unsupported(config: Config) -> None:
+def refuse_unsupported(config: Config, facts: Facts) -> None:
     """What would silently be missing is refused instead: never less isolation than was asked for."""
     linux = config.get("linux", {})
-    for name in _LINUX_LATER:
-        if linux.get(name):
-            raise Unimplemented(f"config.json: linux.{name}: is not supported yet")
+    if linux.get("intelRdt"):
+        if not facts.resctrl:
+            raise FailedPrecondition("config.json: linux.intelRdt: Intel RDT is not enabled on this machine")
+        raise Unimplemented("config.json: linux.intelRdt: cache and bandwidth allocation are not supported")
     for index, namespace in enumerate(linux.get("namespaces", ())):
         if namespace["type"] not in plan_namespaces.KINDS:
             place = f"linux.namespaces[{index}]"

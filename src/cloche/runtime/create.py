@@ -129,6 +129,7 @@ def _facts(
         home=_home_before(config, bundle, rootfs),
         user_namespace="user" in wanted(config),
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
+        resctrl=os.path.exists("/sys/fs/resctrl/schemata"),
     )
 
 

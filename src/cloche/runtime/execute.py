@@ -22,8 +22,8 @@ from errno import EACCES, ENOENT, EPERM
 
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
 from cloche.kernel import pidfd as pidfd_module
-from cloche.runtime.caller import CallerOperation, Performing
-from cloche.runtime.operations import AwaitCaller
+from cloche.runtime.caller import LENT, CallerOperation, Performing
+from cloche.runtime.operations import LoadNotifyingFilter
 from cloche.runtime.plan import Plan, Step
 from cloche.runtime.sealed import sealed_init, sealed_memory
 from cloche.spec.record import Record
@@ -206,8 +206,10 @@ class _Conversation:
             self.performing.pid, self.performing.pidfd = self.pid, self.pidfd
         elif report.kind == CONSOLE and descriptor >= 0 and self.console < 0:
             self.console = descriptor
-        elif report.kind == WAITING:
+        elif report.kind == WAITING and not (descriptor >= 0 and LENT in self.performing.descriptors):
             self.waiting = report.index
+            if descriptor >= 0:
+                self.performing.descriptors[LENT] = descriptor
         elif report.kind == CREATED:
             self.created = True
         elif report.kind == EXECUTING:
@@ -223,7 +225,7 @@ class _Conversation:
         for step in self.plan.caller_steps(waiting):
             _perform(step, self.performing, self.plan)
         # Who loads a notifying filter has its answer already, in the page that it shares with us.
-        if isinstance(self.plan.steps[waiting].operation, AwaitCaller):
+        if not isinstance(self.plan.steps[waiting].operation, LoadNotifyingFilter):
             self.socket.send(b".")
 
     def _end(self) -> None:

@@ -52,6 +52,7 @@ class Facts(Record):
     user_namespace: the process will live in a user namespace that is not ours.
     pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of its own.
     selinux: the kernel enforces or audits SELinux labels, which file systems then take.
+    resctrl: the file system of Intel's resource director is mounted.
     """
 
     bundle: str
@@ -67,3 +68,4 @@ class Facts(Record):
     pivot: bool = True
     keyring: bool = True
     selinux: bool = False
+    resctrl: bool = False

@@ -141,6 +141,13 @@ class AwaitCaller(Operation):
     """Tell the caller that its next operations are due, and wait until they are done."""
 
 
+class LendNetlink(Operation):
+    """Open a netlink socket of our network namespace, give it to the caller, and wait as AwaitCaller does.
+
+    So the caller works in the container's namespace without ever entering it.
+    """
+
+
 class NewSession(Operation):
     """setsid(2)."""
 

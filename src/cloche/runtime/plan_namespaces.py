@@ -6,7 +6,7 @@ import os
 
 from cloche.errors import InvalidArgument
 from cloche.runtime import operations as op
-from cloche.runtime.caller import OpenFile, RaiseLimit, WriteIdMaps
+from cloche.runtime.caller import LENT, OpenFile, RaiseLimit, WriteIdMaps
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
 from cloche.runtime.process_limits import limit_of
 
@@ -146,9 +146,17 @@ def unshared_namespaces(config: Config) -> Iterator[Step]:
 
 
 def prepared_network(config: Config) -> Iterator[Step]:
-    """`lo` up, as everything that runs in a new network namespace expects."""
+    """`lo` up, as everything that runs in a new network namespace expects; devices that move in."""
     if is_new(config, "network"):
         yield Step("linux.namespaces network", STAGE_TWO, op.BringUpLoopback())
+    if devices := config.get("linux", {}).get("netDevices"):
+        from cloche.runtime.netdevices import MoveNetDevices
+
+        if "network" not in wanted(config):
+            raise InvalidArgument("config.json: linux.netDevices: a network namespace is needed to move to")
+        names = tuple((name, device.get("name") or name) for name, device in devices.items())
+        yield Step("linux.netDevices", STAGE_TWO, op.LendNetlink())
+        yield Step("linux.netDevices", CALLER, MoveNetDevices(LENT, names))
 
 
 def named_host(config: Config) -> Iterator[Step]:

@@ -33,7 +33,7 @@ _SCHEDULER_FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-_MEMORY_MODES = {
+MEMORY_MODES = {
     "MPOL_DEFAULT": 0,
     "MPOL_PREFERRED": 1,
     "MPOL_BIND": 2,
@@ -42,7 +42,7 @@ _MEMORY_MODES = {
     "MPOL_PREFERRED_MANY": 5,
     "MPOL_WEIGHTED_INTERLEAVE": 6,
 }
-_MEMORY_FLAGS = {
+MEMORY_FLAGS = {
     "MPOL_F_NUMA_BALANCING": 1 << 13,
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_STATIC_NODES": 1 << 15,
@@ -101,9 +101,9 @@ def memory_policy(config: Config) -> Iterator[Step]:
     """linux.memoryPolicy."""
     if policy := config.get("linux", {}).get("memoryPolicy"):
         place = "linux.memoryPolicy"
-        mode = _number(_MEMORY_MODES, policy.get("mode", ""), f"{place}.mode")
+        mode = _number(MEMORY_MODES, policy.get("mode", ""), f"{place}.mode")
         for word in policy.get("flags", ()):
-            mode |= _number(_MEMORY_FLAGS, word, f"{place}.flags")
+            mode |= _number(MEMORY_FLAGS, word, f"{place}.flags")
         nodes = bit_mask(policy.get("nodes", ""), f"{place}.nodes")
         yield Step(place, STAGE_TWO, op.SetMemoryPolicy(mode, nodes))
 
