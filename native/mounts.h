@@ -91,6 +91,8 @@ static int do_attach_root(const struct attach_root *op)
     if (op->propagation)
         TRY(change_mount((int)op->rootfs, "", AT_RECURSIVE,
                          (struct mount_attributes){ .propagation = (u64)op->propagation }));
+    /* pivot_root(2) refuses a parent that is shared, as it is where rootfsPropagation says so. */
+    TRY(change_mount(AT_FDCWD, "/", 0, (struct mount_attributes){ .propagation = 1 << 18 /* MS_PRIVATE */ }));
     /* Over the old root, where a mount point always exists. Path look-ups from / still find the
      * old root below it; ours is reached through the descriptor until pivot_root makes it /. */
     OWNED int target = (int)CALL(NR_openat, AT_FDCWD, W("/"), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);

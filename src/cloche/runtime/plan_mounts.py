@@ -68,7 +68,7 @@ def opened_root(config: Config, facts: Facts) -> Iterator[Step]:
 
 def attached_root(config: Config) -> Iterator[Step]:
     """The rootfs in the new mount namespace, where paths are resolved from now on."""
-    yield Step("root.path", STAGE_TWO, op.AttachRoot("rootfs", _inherited_propagation(config)))
+    yield Step("root.path", STAGE_TWO, op.AttachRoot("rootfs", MS_SLAVE))
 
 
 def _inherited_propagation(config: Config) -> int:
