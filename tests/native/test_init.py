@@ -29,7 +29,7 @@ def build(clang: str, directory: Path, source: str, *flags: str) -> Path:
     subprocess.run([sys.executable, NATIVE / "generate.py", directory / "operations.h"], check=True)
     program = directory / Path(source).stem
     common = ["-g", "-O1", "-std=gnu11", "-fno-sanitize-recover=all", f"-I{directory}", f"-I{NATIVE}"]
-    command = [
+    command: list[str | Path] = [
         clang,
         *common,
         *flags,
