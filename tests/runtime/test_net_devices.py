@@ -14,6 +14,7 @@ import pytest
 from cloche.kernel.netlink import RouteSocket
 from tests.bundles import Bundle
 from tests.peers import peer
+from tests.waiting import wait_until
 
 
 class Host:
@@ -76,8 +77,8 @@ def test_a_device_keeps_its_addresses_and_is_up(host: Host) -> None:
     assert "inet 10.9.8.7/24 brd 10.9.8.255 scope global" in text
     assert "inet6 fd00::7/64 scope global" in text
     assert ",UP" in text
-    # The namespace is gone, and with it a virtual device.
-    assert "two" not in host("ip", "link")
+    # The kernel takes the namespace apart in its own time, and with it a virtual device and its peer.
+    wait_until(lambda: "two" not in host("ip", "link"), what="the namespace to go")
 
 
 def test_a_device_gets_its_new_name(host: Host) -> None:

@@ -142,7 +142,7 @@ class RouteSocket:
         flags |= _REQUEST if flags & _DUMP == _DUMP else _REQUEST | _ACK
         size = _HEADER.size + len(body)
         self._socket.send(_HEADER.pack(size, kind, flags, self._sequence, 0) + body)
-        replies = []
+        replies: list[bytes] = []
         while True:
             data = self._socket.recv(_BUFFER)
             for reply, reply_flags, sequence, content in _messages(data):

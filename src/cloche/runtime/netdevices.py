@@ -40,7 +40,7 @@ class MoveNetDevices(CallerOperation):
         with RouteSocket() as here, RouteSocket(descriptor) as inside:
             moved: list[_Moved] = []
             try:
-                for name, new_name in self.devices:
+                for name, _ in self.devices:
                     moved.append(_look_up(here, name))
                 for device, (_, new_name) in zip(moved, self.devices, strict=True):
                     _move(here, inside, device, new_name, f"/proc/{performing.pid}/ns/net")
@@ -80,13 +80,18 @@ def _move(here: RouteSocket, inside: RouteSocket, device: _Moved, new_name: str,
     target = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         here.set_up(device.link.index, up=False)
-        here.move(device.link.index, target, new_name)
-        (device.inside,) = (link.index for link in inside.links() if link.index not in before)
+        try:
+            here.move(device.link.index, target, new_name)
+        finally:
+            # The kernel renames after it has moved: where that fails the device is inside already.
+            for link in inside.links():
+                if link.index not in before:
+                    device.inside = link.index
         for address in device.addresses:
             inside.add_address(device.inside, address)
         inside.set_up(device.inside, up=True)
     except OSError as error:
-        words = f"{_place(name)}: cannot become {new_name!r} in the container: {error.strerror.lower()}"
+        words = f"{_place(name)}: cannot become {new_name!r} in the container: {os.strerror(error.errno or 0).lower()}"
         raise (AlreadyExists if error.errno == _EEXIST else FailedPrecondition)(words) from None
     finally:
         os.close(target)
