@@ -23,6 +23,7 @@ from cloche.runtime.caller import Performing
 from cloche.runtime.facts import Listener
 from tests.bundles import Bundle
 from tests.runtime.containers import Runtime, pipe, read_all
+from tests.waiting import wait_until
 
 RECEIVE = 0xC0502100  # SECCOMP_IOCTL_NOTIF_RECV: struct seccomp_notif has 80 bytes
 SEND = 0xC0182101
@@ -115,7 +116,7 @@ def test_the_agent_answers_the_calls_of_the_container(
     with pipe() as (reader, writer):
         container, process = runtime.create(bundle, gate=gate, stdio=(0, writer, writer))
         os.close(writer)
-        assert len(agent.states) == 1
+        wait_until(lambda: len(agent.states) == 1, what="the agent to have accepted")
         if gate:
             container.start()
         with process:
@@ -142,6 +143,7 @@ def test_an_executed_process_has_a_listener_of_its_own(
             os.close(writer)
             assert "No medium found" in read_all(reader)
             started.wait()
+        wait_until(lambda: len(agent.states) == 2, what="the agent to have accepted")
         first, second = agent.states
         assert second["pid"] == started.pid != first["pid"]
         assert second["state"]["pid"] == first["pid"]

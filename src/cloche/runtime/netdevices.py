@@ -91,7 +91,8 @@ def _move(here: RouteSocket, inside: RouteSocket, device: _Moved, new_name: str,
             inside.add_address(device.inside, address)
         inside.set_up(device.inside, up=True)
     except OSError as error:
-        words = f"{_place(name)}: cannot become {new_name!r} in the container: {os.strerror(error.errno or 0).lower()}"
+        reason = os.strerror(error.errno or 0).lower()
+        words = f"{_place(name)}: cannot become {new_name!r} in the container: {reason}"
         raise (AlreadyExists if error.errno == _EEXIST else FailedPrecondition)(words) from None
     finally:
         os.close(target)
