@@ -12,6 +12,7 @@ from cloche.runtime.caller import CallerOperation
 from cloche.runtime.compile import compile_create
 from cloche.runtime.facts import CgroupFacts, Facts
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step
+from cloche.runtime.plan_namespaces import delegate_of
 from cloche.spec.config import Config
 from cloche.spec.default import default_config
 
@@ -180,3 +181,19 @@ def test_the_fingerprint_follows_the_table() -> None:
     finally:
         op.Operation.table.remove(Extra)
     assert op.fingerprint() == before
+
+
+def test_the_cgroup_is_delegated_to_the_containers_user_only_with_a_namespace_and_a_writable_mount() -> None:
+    config = default_config()
+    config["linux"]["namespaces"] += [{"type": "user"}, {"type": "cgroup"}]
+    config["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 7000, "size": 10}]
+    config["process"]["user"]["uid"] = 3
+    (mount,) = (mount for mount in config["mounts"] if mount["destination"] == "/sys/fs/cgroup")
+    assert delegate_of(config) is None
+    mount["options"].remove("ro")
+    assert delegate_of(config) == 7003
+    config["process"]["user"]["uid"] = 10
+    assert delegate_of(config) is None
+    config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "cgroup"]
+    config["process"]["user"]["uid"] = 3
+    assert delegate_of(config) is None

@@ -16,7 +16,7 @@ from cloche.runtime.compile import compile_create, compile_exec
 from cloche.runtime.container import Container, Process
 from cloche.runtime.execute import Started, execute
 from cloche.runtime.facts import CgroupFacts, Facts, Hierarchy
-from cloche.runtime.plan_namespaces import KINDS, PROC_NAMES, wanted
+from cloche.runtime.plan_namespaces import KINDS, PROC_NAMES, delegate_of, wanted
 from cloche.runtime.state import FILTERS, Folder, State, now
 
 TYPE_CHECKING = False
@@ -87,6 +87,10 @@ def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
         cgroup.make(rootless=rootless)
         place = "linux.resources"
         cgroup.apply(config.get("linux", {}).get("resources", {}), rootless=rootless)
+        place = "linux.namespaces cgroup"
+        owner = delegate_of(config)
+        if owner and not rootless:
+            cgroup.delegate(owner)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise FailedPrecondition(f"config.json: {place}: {where}{error.strerror}") from None

@@ -139,6 +139,34 @@ def _ranges(mappings: list[IDMapping]) -> tuple[tuple[int, int, int], ...]:
     return tuple((m["containerID"], m["hostID"], m["size"]) for m in mappings)
 
 
+def delegate_of(config: Config) -> int | None:
+    """Which user of the host may arrange cgroups in the container's, None where nobody new.
+
+    The container's own user where it has a cgroup namespace of its own and a cgroup mount that can be
+    written (runtime-spec, config-linux, "Cgroup ownership").
+    """
+    if not is_new(config, "cgroup"):
+        return None
+    views = (
+        mount.get("options", ())
+        for mount in config.get("mounts", ())
+        if mount["destination"] == "/sys/fs/cgroup" and mount.get("source") == "cgroup"
+    )
+    if not any("ro" not in options for options in views):
+        return None
+    return host_uid(config, config["process"].get("user", {}).get("uid", 0))
+
+
+def host_uid(config: Config, uid: int) -> int | None:
+    """A user of the container as the host sees it; None where that is not known or not mapped."""
+    if "user" not in wanted(config):
+        return uid
+    for mapping in config.get("linux", {}).get("uidMappings", ()):
+        if 0 <= uid - mapping["containerID"] < mapping["size"]:
+            return mapping["hostID"] + uid - mapping["containerID"]
+    return None
+
+
 def unshared_namespaces(config: Config) -> Iterator[Step]:
     """The cgroup namespace, whose root is where the process is when it is made: after the joins."""
     if is_new(config, "cgroup"):

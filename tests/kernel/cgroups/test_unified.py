@@ -103,3 +103,22 @@ def test_everything_dies_at_once(cgroup: Cgroup, start: Callable[[str], subproce
     assert process.wait() == -signal.SIGKILL
     cgroup.destroy()
     assert not cgroup.exists()
+
+
+def test_a_delegate_owns_the_files_that_the_kernel_names_and_no_limit(cgroup: Cgroup) -> None:
+    directory = Path(cgroup.paths[UNIFIED])
+    cgroup.delegate(4321)
+    names = Path("/sys/kernel/cgroup/delegate").read_text().split()
+    assert directory.stat().st_uid == 4321
+    owned = {path.name for path in directory.iterdir() if path.stat().st_uid == 4321}
+    assert owned == {name for name in names if (directory / name).exists()}
+    assert {"cgroup.procs", "cgroup.subtree_control"} <= owned
+    assert not owned & {"memory.max", "pids.max", "cgroup.freeze", "cgroup.kill"}
+
+
+def test_nothing_is_delegated_beside_v1(cgroup: Cgroup) -> None:
+    hybrid = layout()
+    if not hybrid.legacy:
+        pytest.skip("there is no v1 here")
+    Cgroup.load(hybrid, cgroup.paths).delegate(4321)
+    assert Path(cgroup.paths[UNIFIED]).stat().st_uid == 0

@@ -196,6 +196,26 @@ class Cgroup:
         """The cgroup2 directory, to be opened for CLONE_INTO_CGROUP; None where there is none."""
         return self.paths.get(UNIFIED)
 
+    def delegate(self, uid: int) -> None:
+        """Let a user of the host arrange processes in the cgroup2 directory, but not its limits.
+
+        Only the directory and the files that the kernel names for this change hands (cgroups(7),
+        "Cgroup delegation"). Nothing happens where v1 is in use, whose cgroups cannot be delegated safely.
+        """
+        directory = self.paths.get(UNIFIED)
+        if directory is None or self._layout.legacy:
+            return
+        try:
+            names = read("/sys/kernel/cgroup/delegate").split()
+        except FileNotFoundError:
+            names = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+        os.chown(directory, uid, -1)
+        for name in names:
+            try:
+                os.chown(f"{directory}/{name}", uid, -1)
+            except FileNotFoundError:
+                continue  # of a controller that this cgroup does not have
+
     def processes(self, *, recursive: bool = True) -> list[int]:
         """The pids inside, sorted; `recursive`: those in cgroups below too."""
         return processes.inside(self._roster(), recursive=recursive)
