@@ -57,17 +57,18 @@ def library(stage: Stage, rounds: int) -> list[Row]:
 def pull(stage: Stage, rounds: int) -> list[Row]:
     """A large image from a registry of this machine, unpacked."""
     reference = stage.large_image
-    root, state = stage.path / "pull-root", stage.path / "pull-state"
+    root, state = stage.disk.path / "root", stage.disk.path / "state"
+    containerd = stage.disk_containerd
 
     def clean() -> None:
         for directory in (root, state):
             shutil.rmtree(directory, ignore_errors=True)
-        stage.containerd.run("images", "rm", "--sync", reference)
+        containerd.run("images", "rm", "--sync", reference)
         subprocess.run(["sync"], check=True)
 
     places = ("--root", str(root), "--state", str(state))
     ours = command(stage.command("cloche"), *places, "pull", "--quiet", reference)
-    theirs = command(*stage.containerd.ctr("images", "pull", "--plain-http", reference))
+    theirs = command(*containerd.ctr("images", "pull", "--plain-http", reference))
     rows = [Row("pull and unpack, 216 MB", "ctr images pull", _pulls(ours, theirs, rounds, clean), 1.0, 0.6)]
     clean()
     return rows

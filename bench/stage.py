@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import cloche
+from bench.disk import Disk
 from tests.bundles import Bundle, make_rootfs
 from tests.daemons import Containerd, Registry
 from tests.layouts import Layout, tar_directory
@@ -36,9 +37,11 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in ("engine", "containerd", "registry"):
+        for name in ("engine", "containerd", "disk_containerd", "registry"):
             if name in self.__dict__:
                 self.__dict__[name].__exit__(kind, error, trace)
+        if "disk" in self.__dict__:
+            self.disk.close()
         shutil.rmtree(self.path)
 
     def directory(self, name: str) -> Path:
@@ -89,6 +92,18 @@ class Stage:
         if done.returncode:
             raise RuntimeError(done.stderr)
         return containerd
+
+    @cached_property
+    def disk(self) -> Disk:
+        """A disk of the benchmark's own."""
+        return Disk(self.directory("disk"))
+
+    @cached_property
+    def disk_containerd(self) -> Containerd:
+        """A containerd on that disk, without images."""
+        directory = self.disk.path / "containerd"
+        directory.mkdir()
+        return Containerd(directory)
 
     @cached_property
     def registry(self) -> Registry:
