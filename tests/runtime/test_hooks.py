@@ -48,6 +48,7 @@ def test_the_state_on_standard_input_has_the_pid_as_that_side_sees_it(
 ) -> None:
     bundle.config["annotations"] = {"a": "b"}
     bundle.config["hooks"] = {
+        "prestart": [hook(f"cat > {tmp_path}/prestart")],
         "createRuntime": [hook(f"cat > {tmp_path}/createRuntime")],
         "createContainer": [hook(f"cat > {tmp_path}/createContainer")],
         "startContainer": [hook("cat > /startContainer")],
@@ -60,6 +61,7 @@ def test_the_state_on_standard_input_has_the_pid_as_that_side_sees_it(
         states = [
             json.loads(path.read_text())
             for path in (
+                tmp_path / "prestart",
                 tmp_path / "createRuntime",
                 tmp_path / "createContainer",
                 bundle.rootfs / "startContainer",
@@ -67,8 +69,8 @@ def test_the_state_on_standard_input_has_the_pid_as_that_side_sees_it(
         ]
         container.delete(force=True)
         process.wait()
-    assert [state["pid"] for state in states] == [pid, 1, 1]
-    assert [state["status"] for state in states] == ["creating", "creating", "created"]
+    assert [state["pid"] for state in states] == [pid, pid, 1, 1]
+    assert [state["status"] for state in states] == ["created", "creating", "creating", "created"]
     assert all(state["id"] == container.id and state["annotations"] == {"a": "b"} for state in states)
 
 

@@ -192,3 +192,15 @@ def test_the_executable_of_init_is_a_sealed_copy(runtime: Runtime, bundle: Bundl
             os.close(os.open(f"/proc/{process.pid}/exe", os.O_WRONLY))
         container.delete(force=True)
         process.wait()
+
+
+@pytest.mark.parametrize("call", ["getcwd", "faccessat2"])
+def test_a_filter_loaded_early_need_not_allow_what_the_checks_before_execve_call(
+    runtime: Runtime, bundle: Bundle, call: str
+) -> None:
+    bundle.process["noNewPrivileges"] = False
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": [call], "action": "SCMP_ACT_ERRNO"}],
+    }
+    assert runtime.run(bundle, "echo", "here") == (0, "here\n")

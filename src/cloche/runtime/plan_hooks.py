@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from cloche.runtime.facts import Facts
     from cloche.spec.config import Config, Hook
 
-# What the container is when they run (runtime-spec, "Lifecycle").
-_STATUS = {"createContainer": "creating", "startContainer": "created"}
+# What the container is when they run. The old prestart hooks belong to `start`, by their description.
+_STATUS = {
+    "prestart": "created",
+    "createRuntime": "creating",
+    "createContainer": "creating",
+    "startContainer": "created",
+}
 
 _PID = 2**40
 """Stands for the pid in a state document, until init puts its own number there."""
@@ -27,8 +32,10 @@ def runtime_hooks(config: Config, facts: Facts) -> Iterator[Step]:
     if not kinds:
         return
     yield Step("hooks", STAGE_TWO, op.AwaitCaller())
-    state = document.dumps(state_document(config, facts.id, bundle=facts.bundle, status="creating", pid=0))
     for kind in kinds:
+        state = document.dumps(
+            state_document(config, facts.id, bundle=facts.bundle, status=_STATUS[kind], pid=0)
+        )
         hooks = tuple(document.dumps(hook) for hook in config["hooks"][kind])  # type: ignore[literal-required]  # the two above
         yield Step(f"hooks.{kind}", CALLER, RunHooks(kind, hooks, state))
 

@@ -27,7 +27,15 @@ def test_without_rules_nothing_is_allowed() -> None:
 
 def test_rules_add_up() -> None:
     rules = [DENY_ALL, rule("c", 1, 3, "r"), rule("c", 1, 3, "w"), rule("b", 8, None, "m")]
-    assert compile_rules(rules) == Rules(False, ((("b", 8, EVERY), "m"), (("c", 1, 3), "rw")))
+    assert compile_rules(rules) == Rules(False, ((("c", 1, 3), "rw"), (("b", 8, EVERY), "m")))
+
+
+def test_the_kernel_is_told_of_devices_in_the_order_of_the_configuration() -> None:
+    wanted = compile_rules(
+        [rule("c", 10, 229), rule("b", 8, 20, "rw"), rule("b", 10, 200, "r"), *DEFAULT_RULES]
+    )
+    (_, lines) = next(transition(Rules(False), wanted))
+    assert lines[:4] == ["c 10:229 rwm", "b 8:20 rw", "b 10:200 r", "c *:* m"]
 
 
 def test_everything_allowed_forgets_what_was_before() -> None:

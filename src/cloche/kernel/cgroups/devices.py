@@ -25,7 +25,8 @@ EVERY = -1
 class Rules(Record):
     """A default, and for each excepted device the accesses that differ from it.
 
-    allowed: what holds where nothing is said. exceptions: (device, accesses out of `rwm`), sorted.
+    allowed: what holds where nothing is said. exceptions: (device, accesses out of `rwm`), each device
+    once, in the order in which the kernel is told.
     """
 
     allowed: bool = True
@@ -71,7 +72,7 @@ def compile_rules(rules: Iterable[Mapping[str, Any]]) -> Rules:
             exceptions[device] = _joined(exceptions.get(device, ""), access)
         else:
             _take_back(exceptions, device, access, f"linux.resources.devices[{index}]")
-    return Rules(allowed, tuple(sorted(exceptions.items())))
+    return Rules(allowed, tuple(exceptions.items()))
 
 
 def _number(value: int | None) -> int:
