@@ -97,6 +97,7 @@ class Registry:
         self.reference = reference
         self.cancelled = cancelled or threading.Event()
         self._live: weakref.WeakSet[Blob] = weakref.WeakSet()
+        self._live_lock = threading.Lock()
         self._with_login = credentials is not None
         self._endpoints = [Endpoint(host, credentials, self.cancelled) for host in hosts]
         self._pull_scope = f"repository:{reference.path}:pull"
@@ -104,7 +105,9 @@ class Registry:
     def cancel(self) -> None:
         """End every request that is under way, also those waiting for data; they raise Cancelled."""
         self.cancelled.set()
-        for blob in list(self._live):
+        with self._live_lock:
+            live = list(self._live)
+        for blob in live:
             blob.interrupt()
 
     def close(self) -> None:
@@ -246,7 +249,8 @@ class Registry:
                 "the manifest names"
             )
         blob = Blob(response, what, skip_bytes)
-        self._live.add(blob)
+        with self._live_lock:
+            self._live.add(blob)
         return blob
 
 
