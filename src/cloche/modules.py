@@ -24,7 +24,9 @@ _HEADER_SIZE = 16
 # The version of the byte code, which any compiled module begins with; then zeros: checked by time and size.
 _VERSION_AND_FLAGS = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER + bytes(4)
 _SUFFIX = f".{sys.implementation.cache_tag}.pyc"
-_LARGE_BYTES = 1 << 20
+# What a module is read into at once. A larger buffer the C library would map and unmap each time,
+# which takes longer than the import; a module that does not fit is left to Python's own finder.
+_BUFFER_BYTES = 1 << 16
 
 
 class Finder:
@@ -58,7 +60,7 @@ class Finder:
         compiled = _content(cached)
         when = int(status.st_mtime) & 0xFFFFFFFF
         state = when.to_bytes(4, "little") + (status.st_size & 0xFFFFFFFF).to_bytes(4, "little")
-        if compiled[:_HEADER_SIZE] != _VERSION_AND_FLAGS + state or len(compiled) == _LARGE_BYTES:
+        if compiled[:_HEADER_SIZE] != _VERSION_AND_FLAGS + state or len(compiled) == _BUFFER_BYTES:
             return None
         self._found[name] = compiled
         spec = ModuleSpec(name, self, origin=source, is_package=is_package)  # type: ignore[arg-type]  # has its methods
@@ -80,7 +82,7 @@ class Finder:
 def _content(path: str) -> bytes:
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        return posix.read(descriptor, _LARGE_BYTES)
+        return posix.read(descriptor, _BUFFER_BYTES)
     finally:
         posix.close(descriptor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloche.engine import etcfiles, names, signals
-from cloche.engine.lifecycle import validate_name
+from cloche.engine.names import validate_name
 from cloche.engine.options import Options
 from cloche.engine.status import Status
 from cloche.errors import InvalidArgument

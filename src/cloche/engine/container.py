@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloche.engine import lifecycle, status
+from cloche.engine import status
 from cloche.engine.kept import Kept
 
 TYPE_CHECKING = False
@@ -103,7 +103,9 @@ class Container:
 
         Raises FailedPrecondition where it runs already, ExecFailed where the program cannot be run.
         """
-        return lifecycle.start(self.context, self.row, hold=hold, console_size=console_size)
+        from cloche.engine import starting
+
+        return starting.start(self.context, self.row, hold=hold, console_size=console_size)
 
     def run(
         self,
@@ -115,7 +117,9 @@ class Container:
 
         on_start: given what the container's process can be signalled and resized through.
         """
-        return lifecycle.run(self.context, self.row, stdio=stdio, on_start=on_start)
+        from cloche.engine import starting
+
+        return starting.run(self.context, self.row, stdio=stdio, on_start=on_start)
 
     def stop(self, *, timeout_s: float | None = None, signal: str | int | None = None) -> None:
         """Ask it to end with its stop signal, and kill it when it has not after `timeout_s`.
@@ -123,10 +127,14 @@ class Container:
         timeout_s: its own setting (10) when absent, below zero for no limit. One that does not run
         is left alone.
         """
+        from cloche.engine import lifecycle
+
         lifecycle.stop(self.context, self.row, timeout_s=timeout_s, signal=signal)
 
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal, by name or number. Raises FailedPrecondition where it does not run."""
+        from cloche.engine import lifecycle
+
         lifecycle.kill(self.context, self.row, signal)
 
     def restart(self, *, timeout_s: float | None = None, signal: str | int | None = None) -> None:
@@ -136,14 +144,20 @@ class Container:
 
     def pause(self) -> None:
         """Freeze all its processes."""
+        from cloche.engine import lifecycle
+
         lifecycle.pause(self.context, self.row)
 
     def resume(self) -> None:
         """Let frozen processes go on."""
+        from cloche.engine import lifecycle
+
         lifecycle.resume(self.context, self.row)
 
     def wait(self) -> int:
         """Wait until it does not run; returns its last exit code."""
+        from cloche.engine import lifecycle
+
         return lifecycle.wait(self.context, self.row)
 
     def watch(self) -> ExitWatch:
@@ -154,6 +168,8 @@ class Container:
 
     def rename(self, name: str) -> None:
         """Give it another name. Raises AlreadyExists."""
+        from cloche.engine import lifecycle
+
         self.row = lifecycle.rename(self.context, self.row, name)
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import os
 
-from cloche.engine import (
-    capabilities,
-    devices,
-    lifecycle,
-    namespaces,
-    resources,
-    rootfs,
-    security,
-    specification,
-    status,
-)
+from cloche.engine import status
 from cloche.engine.container import Container
-from cloche.engine.kept import Kept
-from cloche.engine.names import new_id, new_name
 from cloche.engine.options import Options
-from cloche.engine.volumes import Volumes, wanted
-from cloche.errors import AlreadyExists, ClocheError
 from cloche.store import containers as store
 
 TYPE_CHECKING = False
@@ -28,19 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloche.engine.context import Context
-    from cloche.engine.images import Image, Images
+    from cloche.engine.images import Image
     from cloche.engine.terminal import Attached
-    from cloche.store.metadata import WriteTransaction
-
-_NAME_ATTEMPTS = 8
 
 
 class Containers:
     """Makes and finds containers. A reference is an id, the beginning of one, or a name."""
 
-    def __init__(self, context: Context, images: Images) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._images = images
 
     def create(self, image: Image | str, options: Options | None = None) -> Container:
         """Make a container that does not run yet. image: a name or what `Images` gave.
@@ -48,81 +30,16 @@ class Containers:
         Raises NotFound for the image or a mount's source, AlreadyExists for the name,
         InvalidArgument for settings that cannot be; then nothing was made.
         """
-        return self._create(self._resolved(image), options or Options())
+        from cloche.engine import creation
+
+        return creation.create(self._context, self._resolved(image), options or Options())
 
     def _resolved(self, image: Image | str) -> Image:
-        return self._images.get(image) if isinstance(image, str) else image
+        if not isinstance(image, str):
+            return image
+        from cloche.engine.images import Images
 
-    def _create(self, image: Image, options: Options, *, lease: str = "") -> Container:
-        check(image, options)
-        volumes = Volumes(self._context)
-        container_id = new_id()
-        try:
-            volumes.prepare(wanted(image.config, options.mounts))
-            kept = Kept(
-                options,
-                image.config,
-                image.id,
-                image.digest,
-                image.chain_id,
-                volumes.names,
-                tuple(volumes.anonymous),
-            )
-            row = store.Container(
-                id=container_id,
-                namespace=self._context.namespace,
-                name=options.name,
-                image=image.asked,
-                snapshotter=self._context.snapshotter_name,
-                snapshot_key=container_id,
-                labels={**image.config.labels, **options.labels},
-                options=kept.to_bytes(),
-                lease=lease,
-            )
-            row = self._insert(row, image.chain_id)
-            container = Container(self._context, row)
-            self._fill(container, volumes)
-        except BaseException:
-            volumes.undo()
-            raise
-        return container
-
-    def _insert(self, row: store.Container, chain_id: str) -> store.Container:
-        """The container's rows, under the name that was asked for or one that is free."""
-        snapshotter = self._context.snapshotter(row.snapshotter)
-        for attempt in range(_NAME_ATTEMPTS):
-            named = row if row.name else row.replace(name=new_name(attempt))
-            try:
-                # What dies with this process anyway need not survive a power cut.
-                with self._context.metadata.write(durable=not row.lease) as tx:
-                    self._lease(tx, row)
-                    snapshotter.prepare(tx, row.snapshot_key, chain_id or None)
-                    return store.create(tx, named)
-            except AlreadyExists:
-                if row.name:
-                    raise
-        raise AlreadyExists("no free name was found for the container: give it one")
-
-    def _lease(self, tx: WriteTransaction, row: store.Container) -> None:
-        if row.lease:
-            from cloche.store import leases
-
-            owner = self._context.owner().name
-            leases.create(tx, leases.Lease(row.lease, self._context.namespace, owner=owner))
-
-    def _fill(self, container: Container, volumes: Volumes) -> None:
-        """Give new volumes the image's files; where that fails the container is not there."""
-        if not volumes.fresh:
-            return
-        try:
-            descriptor = rootfs.assemble(rootfs.mounts_of(self._context, container.row))
-            try:
-                volumes.copy_up(descriptor)
-            finally:
-                os.close(descriptor)
-        except (ClocheError, OSError):
-            container.remove(force=True)
-            raise
+        return Images(self._context).get(image)
 
     def get(self, reference: str) -> Container:
         """Raises NotFound, and FailedPrecondition where several ids begin so."""
@@ -151,10 +68,12 @@ class Containers:
         With `auto_remove` it is removed at the end, and by the next engine on this root where this
         process is killed first.
         """
+        from cloche.engine import creation
+
         options = (options or Options()).replace(stdin_once=True)
         resolved = self._resolved(image)
         if not options.auto_remove:
-            container = self._create(resolved, options)
+            container = creation.create(self._context, resolved, options)
             if on_create is not None:
                 on_create(container)
             return container.run(stdio=stdio, on_start=on_start)
@@ -168,14 +87,14 @@ class Containers:
         on_start: Callable[[Attached], None] | None,
         on_create: Callable[[Container], None] | None,
     ) -> int:
-        from cloche.engine import removal
+        from cloche.engine import creation, removal, starting
 
         lease = f"run-{os.getpid()}-{os.urandom(8).hex()}"
-        container = self._create(image, options, lease=lease)
+        container = creation.create(self._context, image, options, lease=lease)
         try:
             if on_create is not None:
                 on_create(container)
-            return lifecycle.run(self._context, container.row, stdio=stdio, on_start=on_start, durable=False)
+            return starting.run(self._context, container.row, stdio=stdio, on_start=on_start, durable=False)
         finally:
             removal.remove(self._context, container.row, force=True, volumes=True, lease=lease)
 
@@ -229,22 +148,3 @@ class Containers:
                 container.remove()
                 removed.append(container.id)
         return removed
-
-
-def check(image: Image, options: Options) -> None:
-    """Refuse settings that can be seen to be wrong before anything is made. Raises InvalidArgument."""
-    if options.name:
-        lifecycle.validate_name(options.name)
-    if options.stop_signal:
-        from cloche.engine.signals import number_of
-
-        number_of(options.stop_signal)
-    specification.command(image.config, options)
-    specification.working_directory(image.config, options)
-    specification.check_environment(options)
-    specification.check_sysctls(options)
-    capabilities.choose(options.cap_add, options.cap_drop, privileged=options.privileged)
-    namespaces.joined(options)
-    security.parse(options.security_opt)
-    _, rules = devices.build(options)
-    resources.resources(options, rules, swap=True)

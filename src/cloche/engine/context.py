@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
-from cloche.store.content import ContentStore
 from cloche.store.identifiers import validate_identifier
-from cloche.store.leases import Owner
 from cloche.store.metadata import Metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cloche.store.content import ContentStore
+    from cloche.store.leases import Owner
     from cloche.store.snapshots.local import LocalSnapshotter
 
 
@@ -31,7 +31,6 @@ class Context:
         self.state = state
         self.namespace = validate_identifier(namespace, "namespace")
         self.metadata = Metadata(f"{root}/meta.db")
-        self.content = ContentStore(f"{root}/content")
         self.snapshotter_name = snapshotter
         self._snapshotters: dict[str, LocalSnapshotter] = {}
         self._owner: Owner | None = None
@@ -62,6 +61,13 @@ class Context:
         return f"{self.root}/volumes/{name}/_data"
 
     @property
+    def content(self) -> ContentStore:
+        """The blobs of this root."""
+        from cloche.store.content import ContentStore
+
+        return ContentStore(f"{self.root}/content")
+
+    @property
     def leases(self) -> str:
         """Where the liveness files of leases' owners are."""
         return f"{self.root}/leases"
@@ -80,6 +86,8 @@ class Context:
         """This process as the owner of what dies with it; taken at the first call."""
         with self._lock:
             if self._owner is None:
+                from cloche.store.leases import Owner
+
                 self._owner = Owner(self.leases)
             return self._owner
 

@@ -99,14 +99,13 @@ class Engine:
     @property
     def containers(self) -> Containers:
         """Make, find and list containers."""
-        images = self.images
         with self._lock:
             if self._containers is None:
                 from cloche.engine import collection
                 from cloche.engine.containers import Containers
 
                 collection.collect(self._context)
-                self._containers = Containers(self._context, images)
+                self._containers = Containers(self._context)
             return self._containers
 
     def run(

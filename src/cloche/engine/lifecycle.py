@@ -1,13 +1,13 @@
-"""Starting, stopping, signalling and waiting: what moves a stored container between its states."""
+"""Stopping, signalling, pausing and waiting: what is done to a container that runs."""
 
 from __future__ import annotations
 
 import os
 import select
 
-from cloche.engine import specification, status
+from cloche.engine import status
+from cloche.engine.names import validate_name
 from cloche.engine.signals import number_of
-from cloche.engine.starting import Start
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.runtime.container import Container as RuntimeContainer
 from cloche.shim import ownership
@@ -15,50 +15,10 @@ from cloche.store import containers as store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cloche.engine.context import Context
-    from cloche.engine.terminal import Attached
     from cloche.store.containers import Container
 
 _KILL = 9
-
-
-def start(
-    context: Context, row: Container, *, hold: bool = False, console_size: tuple[int, int] | None = None
-) -> int:
-    """See `Container.start`."""
-    with Start(context, row) as starting:
-        on_exit: tuple[str, ...] = ()
-        if starting.kept.options.auto_remove:
-            from cloche.engine.removal import command_line
-
-            on_exit = command_line(context, row.id)
-        request = starting.request(on_exit=on_exit, console_size=console_size)
-        return starting.in_shim(request.replace(hold=hold))
-
-
-def run(
-    context: Context,
-    row: Container,
-    *,
-    stdio: tuple[int, int, int],
-    on_start: Callable[[Attached], None] | None,
-    durable: bool = True,
-) -> int:
-    """See `Container.run`. durable: whether its start and end are worth a record."""
-    from cloche.engine.terminal import LocalTerminal, size_of
-
-    with Start(context, row) as starting:
-        options = starting.kept.options
-        size = size_of(stdio) if options.tty else None
-        parent = starting.here(starting.request(durable=durable, console_size=size))
-        parent.listen()
-        stdin = stdio[0] if options.stdin_open else -1
-        with LocalTerminal((stdin, stdio[1], stdio[2]), parent, tty=options.tty) as terminal:
-            if on_start is not None:
-                on_start(parent)
-            return parent.serve(terminal, released=starting.release)
 
 
 def stop(context: Context, row: Container, *, timeout_s: float | None, signal: str | int | None) -> None:
@@ -67,6 +27,7 @@ def stop(context: Context, row: Container, *, timeout_s: float | None, signal: s
     if container is None:
         return
     if timeout_s is None or signal is None:
+        from cloche.engine import specification
         from cloche.engine.kept import Kept
 
         kept = Kept.from_bytes(row.options)
@@ -166,17 +127,6 @@ def rename(context: Context, row: Container, name: str) -> Container:
         if current.name == name:
             raise InvalidArgument("renaming a container with the same name as its current name")
         return store.update(tx, current.replace(name=name))
-
-
-def validate_name(name: str) -> str:
-    """Docker's rule for names of containers. Raises InvalidArgument."""
-    rest = name.translate({ord(mark): None for mark in "_.-"})
-    if len(name) < 2 or not name.isascii() or not name[0].isalnum() or not rest.isalnum() or len(name) > 255:
-        raise InvalidArgument(
-            f"invalid container name {name!r}: only letters, digits and _ . - are allowed, two at least, "
-            "the first a letter or a digit"
-        )
-    return name
 
 
 def runtime_of(context: Context, row: Container) -> RuntimeContainer:

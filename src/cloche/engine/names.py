@@ -1,8 +1,10 @@
-"""Names for containers whose makers give none, and their ids."""
+"""Names of containers, given or found, and their ids."""
 
 from __future__ import annotations
 
 import os
+
+from cloche.errors import InvalidArgument
 
 _HOW = """
 airy ample amber basking bold breezy bright brisk calm candid clear clever cosy crisp curious dapper
@@ -44,3 +46,14 @@ def new_name(attempt: int = 0) -> str:
 def is_hexadecimal(text: str) -> bool:
     """Whether text could be (the beginning of) an id."""
     return 0 < len(text) <= 64 and not text.strip("0123456789abcdef")
+
+
+def validate_name(name: str) -> str:
+    """Docker's rule for names of containers. Raises InvalidArgument."""
+    rest = name.translate({ord(mark): None for mark in "_.-"})
+    if len(name) < 2 or not name.isascii() or not name[0].isalnum() or not rest.isalnum() or len(name) > 255:
+        raise InvalidArgument(
+            f"invalid container name {name!r}: only letters, digits and _ . - are allowed, two at least, "
+            "the first a letter or a digit"
+        )
+    return name

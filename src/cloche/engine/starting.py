@@ -16,15 +16,54 @@ from cloche.store import containers as store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from cloche.engine.context import Context
     from cloche.engine.options import Options
+    from cloche.engine.terminal import Attached
     from cloche.spec.config import Config
     from cloche.store.containers import Container
 
 REAPER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "cloche-reaper")
 """Where the wheel installs the program for `--init`."""
+
+
+def start(
+    context: Context, row: Container, *, hold: bool = False, console_size: tuple[int, int] | None = None
+) -> int:
+    """See `Container.start`."""
+    with Start(context, row) as starting:
+        on_exit: tuple[str, ...] = ()
+        if starting.kept.options.auto_remove:
+            from cloche.engine.removal import command_line
+
+            on_exit = command_line(context, row.id)
+        request = starting.request(on_exit=on_exit, console_size=console_size)
+        return starting.in_shim(request.replace(hold=hold))
+
+
+def run(
+    context: Context,
+    row: Container,
+    *,
+    stdio: tuple[int, int, int],
+    on_start: Callable[[Attached], None] | None,
+    durable: bool = True,
+) -> int:
+    """See `Container.run`. durable: whether its start and end are worth a record."""
+    from cloche.engine.terminal import LocalTerminal, size_of
+
+    with Start(context, row) as starting:
+        options = starting.kept.options
+        size = size_of(stdio) if options.tty else None
+        parent = starting.here(starting.request(durable=durable, console_size=size))
+        parent.listen()
+        stdin = stdio[0] if options.stdin_open else -1
+        with LocalTerminal((stdin, stdio[1], stdio[2]), parent, tty=options.tty) as terminal:
+            if on_start is not None:
+                on_start(parent)
+            return parent.serve(terminal, released=starting.release)
 
 
 class Start:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import termios
 
 from cloche.shim.clients import LocalClient
 
@@ -39,6 +38,8 @@ class LocalTerminal(LocalClient):
 
     def __enter__(self) -> LocalTerminal:
         if self._terminal >= 0:
+            import termios
+
             self._before = termios.tcgetattr(self._terminal)
             termios.tcsetattr(self._terminal, termios.TCSADRAIN, raw(self._before))
         if self._sized >= 0:
@@ -50,6 +51,8 @@ class LocalTerminal(LocalClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._before:
+            import termios
+
             termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)
         if self._handler is not None:
             import signal
@@ -90,6 +93,8 @@ def size_of(stdio: tuple[int, int, int]) -> tuple[int, int] | None:
 
 def raw(attributes: list[Any]) -> list[Any]:
     """Terminal attributes under which every byte passes as it is (cfmakeraw(3))."""
+    import termios
+
     changed = list(attributes)
     changed[0] &= ~(
         termios.IGNBRK

@@ -19,8 +19,7 @@ from cloche.errors import ClocheError, FailedPrecondition, NotFound, Unavailable
 from cloche.kernel import pidfd
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import layout
-from cloche.runtime.execute import REPORT_SIZE, ExecFailed, Started, failure_of_start
-from cloche.runtime.plan_namespaces import wanted
+from cloche.runtime.failures import ExecFailed
 from cloche.runtime.state import Folder, Lock, State, is_locked, names
 
 TYPE_CHECKING = False
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import signal as signals
     from typing import Any
 
+    from cloche.runtime.execute import Started
     from cloche.spec.config import Config, Hook
     from cloche.spec.config import Process as ProcessConfig
 else:
@@ -182,6 +182,8 @@ class Container:
 
         Raises ExecFailed when it could not be; the container is stopped then.
         """
+        from cloche.runtime.execute import REPORT_SIZE, failure_of_start
+
         with Lock(self.folder):
             self._require("start")
             result = os.open(f"{self.folder.path}/result.fifo", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -260,6 +262,8 @@ class Container:
             raise FailedPrecondition(f"container not running: {self.id!r}")
 
     def _has_own_pids(self) -> bool:
+        from cloche.runtime.plan_namespaces import wanted
+
         return wanted(self.config).get("pid") == ""
 
     def pause(self) -> None:

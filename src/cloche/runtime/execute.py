@@ -23,6 +23,7 @@ from errno import EACCES, ENOENT, EPERM
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
 from cloche.kernel import pidfd as pidfd_module
 from cloche.runtime.caller import LENT, CallerOperation, Performing
+from cloche.runtime.failures import ExecFailed
 from cloche.runtime.operations import LoadNotifyingFilter
 from cloche.runtime.plan import Plan, Step
 from cloche.runtime.sealed import sealed_init, sealed_memory
@@ -43,17 +44,6 @@ REPORT_SIZE = _REPORT.size
 _DESCRIPTORS_A_MESSAGE = 253  # SCM_MAX_FD
 _NO_STEP = 0xFFFFFFFF
 _HOOK_FAILED = 125  # native/hooks.h
-
-
-class ExecFailed(FailedPrecondition):
-    """The container's program cannot be executed.
-
-    errno: ENOENT when it is not there (a shell's 127), EACCES and others when it is not executable (126).
-    """
-
-    def __init__(self, message: str, errno: int) -> None:
-        super().__init__(message)
-        self.errno = errno
 
 
 class Report(Record):

@@ -18,8 +18,6 @@ from cloche.kernel.syscalls import (
 )
 from cloche.runtime import operations as op
 from cloche.runtime.caller import CloneTree
-from cloche.runtime.copyup import CopyUp
-from cloche.runtime.idmap import MakeUserNamespace, MapTree, ranges
 from cloche.runtime.plan import CALLER, STAGE_TWO, Step
 from cloche.runtime.plan_namespaces import is_new, wanted
 from cloche.runtime.plan_process import is_labelled
@@ -47,6 +45,8 @@ _PROPAGATION = {
 
 def propagation(config: Config) -> Iterator[Step]:
     """First of all: nothing below may reach the host's mounts, while theirs may still come in."""
+    if not is_new(config, "mount"):
+        return  # nothing will be attached where others are, and theirs is theirs
     place = "linux.rootfsPropagation"
     kind, recursive = _PROPAGATION[config.get("linux", {}).get("rootfsPropagation") or "rslave"]
     yield Step(place, STAGE_TWO, op.SetPropagation(kind, recursive))
@@ -66,9 +66,21 @@ def opened_root(config: Config, facts: Facts) -> Iterator[Step]:
         yield Step("root.path", CALLER, CloneTree("rootfs", path, True))
 
 
-def attached_root(config: Config) -> Iterator[Step]:
+def attached_root(config: Config, facts: Facts) -> Iterator[Step]:
     """The rootfs in the new mount namespace, where paths are resolved from now on."""
+    if not is_new(config, "mount"):
+        if facts.rootfs_given:
+            raise InvalidArgument("config.json: linux.namespaces: a new mount namespace is needed")
+        path = os.path.join(facts.bundle, config["root"]["path"])
+        yield Step("root.path", STAGE_TWO, op.CloneRoot(path))
+        return
     yield Step("root.path", STAGE_TWO, op.AttachRoot("rootfs", MS_SLAVE))
+
+
+def entered_root(config: Config, facts: Facts) -> Iterator[Step]:
+    """The rootfs becomes /; pivot_root(2) would change the root of all that share the namespace."""
+    pivot = facts.pivot and is_new(config, "mount")
+    yield Step("root.path", STAGE_TWO, op.PivotRoot() if pivot else op.EnterRoot())
 
 
 def _inherited_propagation(config: Config) -> int:
@@ -95,6 +107,8 @@ def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
                 tree = CloneTree(f"{place}:{hierarchy.name}", hierarchy.path, True)
                 yield Step(place, CALLER, tree)
         elif options.copy_up:
+            from cloche.runtime.copyup import CopyUp
+
             base, path = _beneath(config, index)
             words, attributes = _words(mount, config, facts), _attributes(mount)
             yield Step(place, CALLER, CopyUp(place, base, path, words, attributes))
@@ -122,6 +136,8 @@ def _mapped_tree(place: str, mount: Mount, source: str, config: Config) -> Itera
     linux = config.get("linux", {})
     if not _is_mapped(mount):
         return
+    from cloche.runtime.idmap import MakeUserNamespace, MapTree, ranges
+
     own = bool(mount.get("uidMappings"))
     uids, gids = ranges(mount.get("uidMappings", [])), ranges(mount.get("gidMappings", []))
     if bool(uids) != bool(gids):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import struct
+from _struct import pack
 
 from cloche.shim import frames
 
@@ -22,7 +22,7 @@ _TIOCSWINSZ = 0x5414
 
 def set_window_size(console: int, rows: int, columns: int) -> None:
     """Tell the programs on a pty how large it is, in characters."""
-    fcntl.ioctl(console, _TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    fcntl.ioctl(console, _TIOCSWINSZ, pack("HHHH", rows, columns, 0, 0))
 
 
 class LocalClient:

@@ -19,7 +19,7 @@ import sys
 
 import cloche
 from cloche import errors
-from cloche.runtime.container import ExecFailed
+from cloche.runtime.failures import ExecFailed
 from cloche.spec.document import dumps, loads
 
 TYPE_CHECKING = False

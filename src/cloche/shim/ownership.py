@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
+from _struct import pack, unpack
 
 from cloche.errors import FailedPrecondition
 
@@ -95,14 +95,14 @@ def wait(directory: str) -> None:
 
 
 def _lock(descriptor: int, command: int, kind: int) -> None:
-    fcntl.fcntl(descriptor, command, struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0))
+    fcntl.fcntl(descriptor, command, pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0))
 
 
 def _holder(descriptor: int) -> int:
     """The kind of lock that keeps a write lock away: F_WRLCK, F_RDLCK or F_UNLCK."""
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    asked = pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
-    kind: int = struct.unpack(_FLOCK, answer)[0]
+    kind: int = unpack(_FLOCK, answer)[0]
     return kind
 
 

@@ -16,8 +16,9 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM
 from _socket import socket as _socket
 
 from cloche.errors import ClocheError, Unavailable
-from cloche.runtime.container import Container, ExecFailed, Process
+from cloche.runtime.container import Container, Process
 from cloche.runtime.create import create
+from cloche.runtime.failures import ExecFailed
 from cloche.shim import records, timestamps
 from cloche.shim.clients import SocketClient
 from cloche.shim.jsonlog import LogWriter

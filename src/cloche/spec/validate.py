@@ -1,14 +1,12 @@
 """Is this config.json one that can be run? Pure: nothing of the machine is looked at.
 
 Everything here either accepts, with warnings, or raises InvalidArgument with one line that names
-the place in the document.
+the place in the document. The rules are loaded by the first document: most commands only have an id.
 """
 
 from __future__ import annotations
 
 from cloche.errors import InvalidArgument
-from cloche.spec import rules, schema
-from cloche.spec.shape import MisfitError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +25,9 @@ def validate(document: Any, name: str = "config.json") -> list[str]:
     name: the file's name, for messages.
     Raises InvalidArgument for the first thing that is wrong.
     """
+    from cloche.spec import rules, schema
+    from cloche.spec.shape import MisfitError
+
     try:
         schema.CONFIG(document)
         warnings = [warning for rule in rules.RULES for warning in rule(document)]
@@ -38,6 +39,9 @@ def validate(document: Any, name: str = "config.json") -> list[str]:
 
 def validate_process(document: Any, name: str = "process.json") -> list[str]:
     """The same for a process object alone, as exec takes it."""
+    from cloche.spec import rules, schema
+    from cloche.spec.shape import MisfitError
+
     try:
         schema.PROCESS(document)
         warnings = rules.process_rules(document)
@@ -48,6 +52,9 @@ def validate_process(document: Any, name: str = "process.json") -> list[str]:
 
 def validate_resources(document: object, name: str = "resources.json") -> None:
     """The same for a resources object alone, as update takes it."""
+    from cloche.spec import schema
+    from cloche.spec.shape import MisfitError
+
     try:
         schema.RESOURCES(document)
     except MisfitError as misfit:
@@ -64,6 +71,8 @@ def validate_id(container_id: str) -> str:
     if len(container_id) > _LONGEST_ID:
         raise InvalidArgument(f"container id is longer than {_LONGEST_ID} characters")
     if container_id in (".", "..") or not _OF_IDS.issuperset(container_id):
+        from cloche.spec.shape import quoted
+
         raise InvalidArgument(
             f"invalid container id {quoted(container_id)}: letters, digits and _ + . - only, not . or .."
         )

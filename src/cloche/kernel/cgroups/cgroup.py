@@ -11,7 +11,7 @@ import errno
 import os
 
 from cloche.errors import FailedPrecondition, InvalidArgument, Unavailable
-from cloche.kernel.cgroups import devices, processes, v1, v2
+from cloche.kernel.cgroups import processes
 from cloche.kernel.cgroups.files import Write, read, write, write_all
 from cloche.kernel.cgroups.layout import UNIFIED, Layout
 
@@ -131,6 +131,8 @@ class Cgroup:
         Raises InvalidArgument for values that cannot be, FailedPrecondition for a limit whose
         controller this machine lacks, OSError naming limit and value when the kernel refuses.
         """
+        from cloche.kernel.cgroups import v1, v2
+
         self._check_usage(resources)
         by_directory: dict[str, list[Write]] = {}
         for item in v1.writes(resources):
@@ -175,6 +177,8 @@ class Cgroup:
             )
 
     def _apply_devices(self, rules: Any, *, rootless: bool) -> None:
+        from cloche.kernel.cgroups import devices
+
         wanted = devices.compile_rules((*rules, *devices.DEFAULT_RULES))
         try:
             if "devices" in self.paths:
