@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from cloche.errors import FailedPrecondition, Unimplemented
 from cloche.runtime import operations as op
 from cloche.runtime import (
     plan_devices,
@@ -34,7 +34,6 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     """
     refuse_unsupported(config, facts)
     process = config["process"]
-    within = facts.user_namespace
     steps = (
         # The caller opens everything first: a bad path fails before any process exists.
         *plan_namespaces.opened_namespaces(config),
@@ -62,7 +61,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_mounts.propagation(config),
         *plan_mounts.own_proc(config),
         *plan_scheduling.memory_policy(config),
-        *plan_mounts.attached_root(config),
+        *plan_mounts.attached_root(config, facts),
         *plan_mounts.mounts(config, facts),
         *plan_devices.devices(config, facts),
         *plan_process.console(process, bind=True),
@@ -71,7 +70,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *hooks(config, facts, "runtime"),
         *hooks(config, facts, "createContainer"),
         # From here on no operation can name a path of the host.
-        Step("root.path", STAGE_TWO, op.PivotRoot() if facts.pivot else op.EnterRoot()),
+        *plan_mounts.entered_root(config, facts),
         *plan_process.streams(process),
         *plan_mounts.settled(config),
         *plan_namespaces.named_host(config),
@@ -81,13 +80,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_process.limits(process, raised=plan_namespaces.is_new(config, "user")),
         *plan_scheduling.scheduled(process),
         *plan_scheduling.persona(config),
-        # The filter may not know getcwd(2), by which the directory is known to be inside.
-        *plan_process.directory(process, deferrable=True),
-        *plan_process.filter_early(process, facts),
-        *plan_process.identity(process, user_namespace=within),
-        *plan_process.directory(process, deferrable=False),
-        *plan_process.program(process),
-        *plan_process.filter_before_gate(process, facts),
+        *privileges_given_up(process, facts),
         *awaited_start(facts.gate),
         *plan_process.filter_late(process, facts),
         *hooks(config, facts, "startContainer"),
@@ -124,16 +117,22 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_process.labels(process),
         *plan_process.limits(process, raised=False),
         *plan_scheduling.scheduled(process),
-        *plan_process.directory(process, deferrable=True),
-        *plan_process.filter_early(process, facts),
-        *plan_process.identity(process, user_namespace=facts.user_namespace),
-        *plan_process.directory(process, deferrable=False),
-        *plan_process.program(process),
-        *plan_process.filter_before_gate(process, facts),
+        *privileges_given_up(process, facts),
         *plan_process.filter_late(process, facts),
         *plan_process.execute(process, facts.home),
     )
     return Plan(steps)
+
+
+def privileges_given_up(process: Process, facts: Facts) -> Iterator[Step]:
+    """From the runtime's privileges to the program's, whose file is found with those."""
+    # The filter may not know getcwd(2), by which the directory is known to be inside.
+    yield from plan_process.directory(process, deferrable=True)
+    yield from plan_process.filter_early(process, facts)
+    yield from plan_process.identity(process, user_namespace=facts.user_namespace)
+    yield from plan_process.directory(process, deferrable=False)
+    yield from plan_process.program(process)
+    yield from plan_process.filter_before_gate(process, facts)
 
 
 def hooks(config: Config, facts: Facts, kind: str) -> Iterable[Step]:
@@ -178,5 +177,3 @@ def refuse_unsupported(config: Config, facts: Facts) -> None:
         if namespace["type"] not in plan_namespaces.KINDS:
             place = f"linux.namespaces[{index}]"
             raise Unimplemented(f"config.json: {place}: {namespace['type']} namespaces are not supported yet")
-    if not plan_namespaces.is_new(config, "mount"):
-        raise InvalidArgument("config.json: linux.namespaces: a new mount namespace is needed for the rootfs")
