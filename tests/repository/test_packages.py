@@ -41,7 +41,8 @@ def wheel(source_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     source = next(place.glob("cloche-*"))
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place)]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", *options, str(source)]
-    subprocess.run(command, check=True, capture_output=True)
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
     return next(place.glob("cloche-*.whl"))
 
 
