@@ -1,17 +1,9 @@
-"""linux.seccomp compiled to the program that seccomp(2) takes, once for each profile.
-
-Compiling takes tens of milliseconds, so the result is kept on disk under a name derived from the
-profile, the library and the architecture; a hit does not even load the library.
-"""
+"""linux.seccomp compiled to the program that seccomp(2) takes (see `filter_cache`)."""
 
 from __future__ import annotations
 
-import os
-import sys
-
 from cloche.errors import InvalidArgument
 from cloche.kernel import enosys
-from cloche.spec import document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,8 +72,7 @@ FLAG_NEW_LISTENER = 1 << 3
 _ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 # libseccomp's tree has four rules a node, and before 2.5.5 breaks without any.
 _TREE_FROM_RULES = 32
-_MAX_INSTRUCTIONS = 4096
-_MAGIC = b"cloche seccomp 1"
+MAX_INSTRUCTIONS = 4096
 
 
 def compile(  # noqa: A001 - read as seccomp.compile
@@ -110,9 +101,9 @@ def compile(  # noqa: A001 - read as seccomp.compile
         program = filter_.export_bpf()
     if profile["defaultAction"] not in _ALLOWING:
         program = enosys.encode(enosys.stub(last)) + program
-    if len(program) > 8 * _MAX_INSTRUCTIONS:
+    if len(program) > 8 * MAX_INSTRUCTIONS:
         raise InvalidArgument(
-            f"linux.seccomp: takes {len(program) // 8} instructions, {_MAX_INSTRUCTIONS} are allowed"
+            f"linux.seccomp: takes {len(program) // 8} instructions, {MAX_INSTRUCTIONS} are allowed"
         )
     return program, flags(profile)
 
@@ -212,82 +203,3 @@ def _conditions(rule: Mapping[str, Any], place: str) -> list[Condition]:
         second = argument.get("valueTwo") or 0
         conditions.append((argument["index"], OPERATORS[operator], argument["value"], second))
     return conditions
-
-
-def cached(
-    profile: Mapping[str, Any], directory: str, warnings: list[str] | None = None
-) -> tuple[bytes, int]:
-    """`compile`, remembered in a directory that only its owner may write to.
-
-    directory: made with mode 0700 when it is missing. warnings: as for `compile`; a hit has none.
-    A damaged entry is compiled again; one that cannot be stored is no error.
-    """
-    path = f"{directory}/{_key(profile)}.bpf"
-    program = _load(path)
-    if program is None:
-        program, bits = compile(profile, warnings)
-        _store(directory, path, program)
-        return program, bits
-    return program, flags(profile)
-
-
-def _key(profile: Mapping[str, Any]) -> str:
-    from _blake2 import blake2b
-
-    identity = f"{os.uname().machine} {sys.byteorder} {_library_identity()}".encode()
-    return str(blake2b(identity + b"\0" + document.dumps(profile), digest_size=20).hexdigest())
-
-
-def _library_identity() -> str:
-    """What tells one installed libseccomp from another, without loading it."""
-    from cloche.kernel.libseccomp import NAME, Library
-
-    machine = os.uname().machine
-    for folder in (f"/usr/lib/{machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"):
-        path = f"{folder}/{NAME}"
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        return f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}"
-    return repr(Library().version())
-
-
-def _load(path: str) -> bytes | None:
-    """A program from the cache, or None for what is missing, somebody else's, or damaged."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            return None
-        data = os.read(descriptor, len(_MAGIC) + 16 + 8 * _MAX_INSTRUCTIONS + 1)
-    finally:
-        os.close(descriptor)
-    magic, checksum, program = data[: len(_MAGIC)], data[len(_MAGIC) :][:16], data[len(_MAGIC) + 16 :]
-    whole = magic == _MAGIC and 0 < len(program) <= 8 * _MAX_INSTRUCTIONS and checksum == _checksum(program)
-    return program if whole else None
-
-
-def _checksum(program: bytes) -> bytes:
-    from _blake2 import blake2b
-
-    return bytes(blake2b(program, digest_size=16).digest())
-
-
-def _store(directory: str, path: str, program: bytes) -> None:
-    new = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
-    try:
-        os.makedirs(directory, 0o700, exist_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return
-    try:
-        os.write(descriptor, _MAGIC + _checksum(program) + program)
-        os.rename(new, path)
-    except OSError:
-        os.unlink(new)
-    finally:
-        os.close(descriptor)

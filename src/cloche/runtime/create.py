@@ -141,9 +141,9 @@ def _filter(root: str, config: Config, warnings: list[str] | None = None) -> tup
     profile = config.get("linux", {}).get("seccomp")
     if not profile:
         return b"", 0
-    from cloche.kernel import seccomp
+    from cloche.kernel import filter_cache
 
-    return seccomp.cached(profile, os.path.join(root, FILTERS), warnings)
+    return filter_cache.cached(profile, os.path.join(root, FILTERS), warnings)
 
 
 def _with_listener(facts: Facts, config: Config, status: str, pid: int = 0) -> Facts:
