@@ -1,22 +1,39 @@
-"""What a pull shows while it works: docker's lines, or bars where a person is looking."""
+"""What a pull or push shows while it works: docker's lines, or bars where a person is looking."""
 
 from __future__ import annotations
 
 import threading
 
 from cloche.cli.output import write
-from cloche.image.progress import DONE, DOWNLOADING, EXISTS, EXTRACTING, WAITING, BlobStatus, Progress
+from cloche.image.progress import (
+    DONE,
+    DOWNLOADING,
+    EXISTS,
+    EXTRACTING,
+    UPLOADING,
+    WAITING,
+    BlobStatus,
+    Progress,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.progress import TaskID
 
-_WORDS = {
+PULLING = {
     WAITING: "Pulling fs layer",
     DOWNLOADING: "Downloading",
     EXTRACTING: "Extracting",
     DONE: "Pull complete",
     EXISTS: "Already exists",
+}
+PUSHING = {
+    WAITING: "Preparing",
+    UPLOADING: "Pushing",
+    DONE: "Pushed",
+    EXISTS: "Layer already exists",
 }
 # Without a terminal only these are told, each once, as docker does.
 _TOLD = (WAITING, EXTRACTING, DONE, EXISTS)
@@ -30,8 +47,10 @@ def _short(blob: BlobStatus) -> str:
 class Lines(Progress):
     """One line for each step of each layer."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, words: Mapping[str, str] = PULLING) -> None:
+        """words: PULLING or PUSHING."""
         self._descriptor = descriptor
+        self._words = words
         self._lock = threading.Lock()
         self._seen: set[tuple[str, str]] = set()
 
@@ -43,7 +62,7 @@ class Lines(Progress):
             if blob.kind != "layer" or blob.status not in _TOLD or known:
                 return
             self._seen.add(key)
-            words = "Download complete" if blob.status == EXTRACTING else _WORDS[blob.status]
+            words = "Download complete" if blob.status == EXTRACTING else self._words[blob.status]
             write(f"{_short(blob)}: {words}\n", self._descriptor)
 
     def finish(self) -> None:
@@ -60,7 +79,7 @@ class Lines(Progress):
 class Bars(Progress):
     """A bar for each layer, drawn with rich; needs a terminal."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, words: Mapping[str, str] = PULLING) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -70,6 +89,7 @@ class Bars(Progress):
             TransferSpeedColumn,
         )
 
+        self._words = words
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
         self._ended: set[str] = set()
@@ -89,19 +109,21 @@ class Bars(Progress):
         with self._lock:
             task = self._tasks.get(blob.digest)
             if task is None:
-                task = self._display.add_task(_WORDS[WAITING], total=blob.size or None, name=_short(blob))
+                task = self._display.add_task(
+                    self._words[WAITING], total=blob.size or None, name=_short(blob)
+                )
                 self._tasks[blob.digest] = task
             if blob.status in (DONE, EXISTS):
                 self._ended.add(blob.digest)
         done = blob.size if blob.status in (DONE, EXISTS, EXTRACTING) else blob.offset
-        self._display.update(task, description=_WORDS.get(blob.status, blob.status), completed=done)
+        self._display.update(task, description=self._words.get(blob.status, blob.status), completed=done)
 
     def finish(self) -> None:
         """The image is whole: layers that were not heard of again were here before."""
         for digest, task in self._tasks.items():
             if digest not in self._ended:
                 total = self._display.tasks[task].total
-                self._display.update(task, description=_WORDS[EXISTS], completed=total)
+                self._display.update(task, description=self._words[EXISTS], completed=total)
 
     def close(self) -> None:
         """Leave the last state on the screen and give the terminal back."""

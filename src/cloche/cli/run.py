@@ -122,11 +122,11 @@ def _image(engine: Engine, parsed: Parsed, name: str) -> Image:
         except NotFound:
             if pull == "never" or engine.images.exists(name):
                 raise
-    from cloche.cli import transfer
+    from cloche.cli import registry
 
     if pull == "missing":
-        write(f"Unable to find image '{transfer.familiar(name)}' locally\n", 2)
-    return transfer.fetch(engine, name, platform=platform, quiet=parsed.on("quiet"), descriptor=2)
+        write(f"Unable to find image '{registry.familiar(name)}' locally\n", 2)
+    return registry.fetch(engine, name, platform=platform, quiet=parsed.on("quiet"), descriptor=2)
 
 
 RUN = Command(

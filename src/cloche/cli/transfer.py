@@ -1,4 +1,4 @@
-"""Images that come and go: pull, load, import, save, from-host."""
+"""Images from and to files: load, import, save, from-host."""
 
 from __future__ import annotations
 
@@ -6,60 +6,15 @@ import os
 import sys
 
 from cloche.cli.arguments import Command
-from cloche.cli.output import line, one_line, warn, write
+from cloche.cli.output import line, one_line, warn
 from cloche.errors import FailedPrecondition
-from cloche.spec import reference as references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from cloche.cli.arguments import Parsed
-    from cloche.cli.pull_progress import Bars, Lines
     from cloche.cli.session import Session
-    from cloche.engine.engine import Engine
-    from cloche.engine.images import Image
-
-
-def familiar(name: str) -> str:
-    """The reference as people write it, with the tag that it gets. Raises InvalidArgument."""
-    return references.parse(name).familiar()
-
-
-def fetch(
-    engine: Engine, name: str, *, platform: str = "", quiet: bool = False, descriptor: int = 1
-) -> Image:
-    """Pull an image and tell about it on a descriptor, in docker's lines or with bars."""
-    reference = references.parse(name)
-    before = engine.images.get(name).digest if engine.images.exists(name) else ""
-    if quiet:
-        return engine.images.pull(name, platform=platform)
-    write(f"{reference.tag or reference.digest}: Pulling from {reference.path}\n", descriptor)
-    progress = _progress(descriptor)
-    try:
-        image = engine.images.pull(name, platform=platform, progress=progress)
-        progress.finish()
-    finally:
-        progress.close()
-    news = "Image is up to date" if image.digest == before else "Downloaded newer image"
-    write(f"Digest: {image.digest}\nStatus: {news} for {reference.familiar()}\n", descriptor)
-    return image
-
-
-def _progress(descriptor: int) -> Bars | Lines:
-    from cloche.cli.pull_progress import Bars, Lines
-
-    return Bars(descriptor) if os.isatty(descriptor) else Lines(descriptor)
-
-
-def _pull(session: Session, parsed: Parsed) -> int:
-    name, quiet = parsed.arguments[0], parsed.on("quiet")
-    reference = references.parse(name)
-    if not quiet and name.endswith(reference.path) and not reference.digest:
-        line(f"Using default tag: {reference.tag}")
-    fetch(session.engine, name, platform=parsed.text("platform") or "", quiet=quiet)
-    line(str(reference))
-    return 0
 
 
 def _load(session: Session, parsed: Parsed) -> int:
@@ -108,13 +63,6 @@ def _from_host(session: Session, parsed: Parsed) -> int:
 _PLATFORM = ("platform", "", "string", "Platform of the image: os/architecture[/variant]")
 _INPUT = ("input", "i", "string", "Read this file, not standard input")
 
-PULL = Command(
-    "[OPTIONS] NAME[:TAG|@DIGEST]",
-    _pull,
-    groups=(("Options", (_PLATFORM, ("quiet", "q", "bool", "Print only the image's full name"))),),
-    minimum=1,
-    maximum=1,
-)
 LOAD = Command("[OPTIONS]", _load, groups=(("Options", (_INPUT, ("quiet", "q", "bool", "Print nothing"))),))
 IMPORT = Command(
     "[OPTIONS] FILE|DIRECTORY|- [NAME]",

@@ -14,11 +14,13 @@ from cloche.store import images as store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from threading import Event
     from typing import Any, BinaryIO
 
     from cloche.engine.context import Context
     from cloche.image.credentials import Credentials
     from cloche.image.progress import Progress
+    from cloche.spec.image import Descriptor
     from cloche.spec.platform import Platform
     from cloche.store.images import Resolution
     from cloche.store.metadata import Transaction
@@ -242,11 +244,16 @@ class Images:
         auth: Credentials | None = None,
         plain_http: bool | None = None,
         skip_verify: bool = False,
+        ca: tuple[str, ...] = (),
         progress: Progress | None = None,
+        cancelled: Event | None = None,
     ) -> Image:
         """Fetch an image from its registry, and unpack it.
 
-        Raises NotFound, PermissionDenied, Unavailable and DataLoss as the registry gives cause.
+        auth: credentials; None looks in Docker's configuration. plain_http: True and False force HTTP
+        and HTTPS; None tries HTTP on this machine only. skip_verify: accept any TLS certificate.
+        ca: PEM files trusted beside the system's. cancelled: set it to have the pull end soon.
+        Raises NotFound, PermissionDenied, Unavailable and DataLoss as the registry gives cause, Cancelled.
         """
         from cloche.image.pull import pull
 
@@ -260,9 +267,45 @@ class Images:
             auth=auth,
             plain_http=plain_http,
             skip_verify=skip_verify,
+            ca=ca,
             progress=progress,
+            cancelled=cancelled,
+            owner=self._context.owner().name,
         )
         return self.get(row.name, platform=platform)
+
+    def push(
+        self,
+        reference: str,
+        *,
+        platform: str = "",
+        auth: Credentials | None = None,
+        plain_http: bool | None = None,
+        skip_verify: bool = False,
+        ca: tuple[str, ...] = (),
+        progress: Progress | None = None,
+        cancelled: Event | None = None,
+    ) -> Descriptor:
+        """Send an image to the registry of its name; returns what the tag there now points to.
+
+        platform: only this one of an index; by default all of it where it is here. The other
+        arguments and errors are those of `pull`.
+        """
+        from cloche.image.push import push
+
+        return push(
+            reference,
+            content=self._context.content,
+            metadata=self._context.metadata,
+            namespace=self._context.namespace,
+            platform=_platform(platform) if platform else None,
+            auth=auth,
+            plain_http=plain_http,
+            skip_verify=skip_verify,
+            ca=ca,
+            progress=progress,
+            cancelled=cancelled,
+        )
 
     def from_host(
         self, name: str, programs: Sequence[str], *, warn: Callable[[str], None] | None = None
