@@ -61,7 +61,8 @@ class Place:
             return layer.apply(io.BytesIO(data), fd, whiteouts=whiteouts, limits=limits, diff_id=diff_id)
         finally:
             assert os.umask(umask) == 0o022
-            assert os.listdir("/proc/self/fd") == descriptors
+            # The collector may close what earlier tests dropped; nothing may have come.
+            assert set(os.listdir("/proc/self/fd")) <= set(descriptors)
             os.close(fd)
             assert self._seen() == self._before
 

@@ -53,8 +53,8 @@ def machine(cloche: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
 def with_nginx(machine: Machine) -> Iterator[str]:
     """A running container in which apt installed nginx."""
     machine.ok("run", "--detach", "--network", "host", "--name", "debian", "debian", "sleep", "3600")
-    install = "apt-get install --yes --no-install-recommends nginx-light"
-    script = f"apt-get update && DEBIAN_FRONTEND=noninteractive {install}"
+    install = "apt-get -o Acquire::Retries=5 install --yes --no-install-recommends nginx-light"
+    script = f"apt-get -o Acquire::Retries=5 update && DEBIAN_FRONTEND=noninteractive {install}"
     installed = machine.run("exec", "debian", "sh", "-c", script)
     assert installed.returncode == 0, installed.stdout[-2000:] + installed.stderr[-2000:]
     yield "debian"

@@ -32,7 +32,12 @@ def may_mount(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize(
     ("of_root", "option", "reaches"),
-    [("shared", "rshared", True), ("rshared", "rshared", True), ("", "rshared", False), ("", "rslave", False)],
+    [
+        ("shared", "rshared", True),
+        ("rshared", "rshared", True),
+        ("", "rshared", False),
+        ("", "rslave", False),
+    ],
 )
 def test_a_mount_made_inside_reaches_the_host_only_where_both_say_so(
     runtime: Runtime, bundle: Bundle, shared: Path, *, of_root: str, option: str, reaches: bool
@@ -55,7 +60,9 @@ def test_a_mount_made_on_the_host_comes_in_by_a_slave(runtime: Runtime, bundle: 
         assert os.listdir(f"/proc/{container.pid}/root/shared/sub") == ["made-outside"]
 
 
-@pytest.mark.parametrize("kind", ["private", "slave", "shared", "unbindable", "rprivate", "rslave", "rshared"])
+@pytest.mark.parametrize(
+    "kind", ["private", "slave", "shared", "unbindable", "rprivate", "rslave", "rshared"]
+)
 def test_the_root_is_what_the_configuration_says(runtime: Runtime, bundle: Bundle, kind: str) -> None:
     bundle.linux["rootfsPropagation"] = kind
     line = runtime.output(bundle, "grep ' / / \\| / ro\\| / rw' /proc/self/mountinfo | head -1")

@@ -148,7 +148,7 @@ def _target(path: str, text: str) -> str:
 def volume(text: str) -> MountOption:
     """`-v`: `/host:/in[:options]`, `name:/in[:options]`, or `/in` for an anonymous volume."""
     parts = text.split(":")
-    if len(parts) > 3 or not all(parts):
+    if len(parts) > 3 or not all(parts) or "\0" in text:
         raise InvalidArgument(f"invalid volume {text!r}: must be [SOURCE:]TARGET[:OPTIONS]")
     if len(parts) == 1:
         return MountOption("volume", _target(parts[0], text))
