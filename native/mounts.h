@@ -102,6 +102,18 @@ static int do_attach_root(const struct attach_root *op)
     return 0;
 }
 
+/* In a mount namespace that others live in nothing is attached: the container's mounts stay a tree of
+ * their own, which its processes alone are in, and which goes when they do. Its root has no parent, so
+ * that chroot(2) is as good as pivot_root(2). Mounting in detached trees is new in Linux 6.15. */
+static int do_clone_root(const struct clone_root *op)
+{
+    OWNED int directory = (int)CALL(NR_openat, AT_FDCWD, W(op->path), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    TRY(directory);
+    root_fd = clone_mount(directory, AT_RECURSIVE);
+    TRY(root_fd);
+    return change_mount(root_fd, "", AT_RECURSIVE, (struct mount_attributes){ .propagation = 1 << 18 /* MS_PRIVATE */ });
+}
+
 static int do_open_root(const struct open_root *op)
 {
     (void)op;

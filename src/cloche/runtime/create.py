@@ -186,6 +186,10 @@ def execute_in(
     preserve_fds: int,
 ) -> Started:
     """Run one more process in a container that runs; its lock is held by the caller."""
+    if wanted(container.config).get("mount") != "":
+        raise FailedPrecondition(
+            f"cannot exec in container {container.id!r}: it has no mount namespace of its own to enter"
+        )
     pidfd = container.stored.open_process()
     if pidfd is None:
         raise FailedPrecondition(f"cannot exec in a stopped container: {container.id!r}")

@@ -187,6 +187,15 @@ class AttachRoot(Operation):
     propagation: int
 
 
+class CloneRoot(Operation):
+    """open_tree(2) of the rootfs, to be the container's root as it is, attached nowhere.
+
+    For a container in a mount namespace that is not its own. path: of the rootfs in that namespace.
+    """
+
+    path: str
+
+
 class OpenRoot(Operation):
     """Paths are resolved below /, the container's root which was joined."""
 

@@ -102,6 +102,9 @@ def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
             source = os.path.join(facts.bundle, mount.get("source", ""))
             yield Step(place, CALLER, CloneTree(place, source, options.recursive))
             yield from _mapped_tree(place, mount, source, config)
+        elif _is_unified(mount, facts):
+            if _shows_the_hosts(config, facts):
+                yield Step(place, CALLER, CloneTree(place, facts.cgroups.tree, False))
         elif mount.get("type") == "cgroup" and not is_new(config, "cgroup"):
             for hierarchy in facts.cgroups.hierarchies:
                 tree = CloneTree(f"{place}:{hierarchy.name}", hierarchy.path, True)
@@ -247,13 +250,29 @@ def _is_filled_later(mount: Mount) -> bool:
     return mount.get("type") == "tmpfs" and not _is_bind(mount)
 
 
+def _is_unified(mount: Mount, facts: Facts) -> bool:
+    kind = mount.get("type")
+    return kind == "cgroup2" or (kind == "cgroup" and not facts.cgroups.hierarchies)
+
+
+def _shows_the_hosts(config: Config, facts: Facts) -> bool:
+    """Whether a container's cgroup2 is the host's own mount, since it has no cgroup namespace.
+
+    There is one cgroup2, and whoever mounts it anew in the first cgroup namespace sets its options
+    for everyone: the host's nsdelegate and memory_recursiveprot would be gone.
+    """
+    return "cgroup" not in wanted(config) and bool(facts.cgroups.tree)
+
+
 def _cgroup(place: str, mount: Mount, config: Config, facts: Facts) -> Iterator[Step]:
     """cgroup2 as it is; on v1 a tmpfs with one mount a hierarchy, as init systems arrange them."""
     options = parse_options(mount.get("options", ()))
     attributes = options.set_attributes | options.recursive_set
-    if not facts.cgroups.hierarchies or mount.get("type") == "cgroup2":
-        new = op.NewMount("cgroup2", "cgroup", target(mount), (), attributes)
-        yield Step(place, STAGE_TWO, new)
+    if _is_unified(mount, facts):
+        if _shows_the_hosts(config, facts):
+            yield Step(place, STAGE_TWO, op.AttachMount(place, target(mount), MS_SLAVE, attributes, 0, 0, 0))
+        else:
+            yield Step(place, STAGE_TWO, op.NewMount("cgroup2", "cgroup", target(mount), (), attributes))
         return
     base = target(mount)
     safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
@@ -286,7 +305,9 @@ def settled(config: Config) -> Iterator[Step]:
         read_only = parse_options(mount.get("options", ())).read_only
         if read_only and (_is_filled_later(mount) or mount.get("type") == "cgroup"):
             change = op.ChangeMount(target(mount), MOUNT_ATTR_RDONLY, 0, 0, 0)
-            yield Step(f"mounts[{index}]", STAGE_TWO, change)
+            # Below the root of a tree that is attached nowhere a mount cannot be changed, but covered.
+            protect = change if is_new(config, "mount") else op.ProtectPath(target(mount))
+            yield Step(f"mounts[{index}]", STAGE_TWO, protect)
     if config["root"].get("readonly"):
         change = op.ChangeMount("/", MOUNT_ATTR_RDONLY, 0, 0, 0)
         yield Step("root.readonly", STAGE_TWO, change)
