@@ -14,13 +14,13 @@ of CVE-2021-30465, CVE-2019-19921, CVE-2025-52881).
 
 from __future__ import annotations
 
-from binascii import crc32
-
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
+
+_LARGEST_PRIME = (1 << 32) - 5  # of those below 2 to the power of 32
 
 Slot = str
 """The name of a descriptor; empty where an operation can do without."""
@@ -51,9 +51,10 @@ def _words(name: str) -> str:
 
 
 def fingerprint() -> int:
-    """A number that changes with every change of the table."""
+    """A number of 32 bits that changes with every change of the table."""
     lines = (f"{kind.__name__}{sorted(kind._field_types.items())}" for kind in Operation.table)
-    return crc32("\n".join(lines).encode())
+    # The remainder by a prime: what has functions for it is a library to load, in every command.
+    return int.from_bytes("\n".join(lines).encode(), "big") % _LARGEST_PRIME
 
 
 # --- stage one: host credentials ------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Record:
 
     _fields: ClassVar[tuple[str, ...]] = ()
     _field_types: ClassVar[Mapping[str, str]] = {}
+    _required: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         types = dict(cls._field_types)
@@ -37,6 +38,7 @@ class Record:
                 types[name] = kind
         cls._field_types = types
         cls._fields = tuple(types)
+        cls._required = tuple(name for name in types if not hasattr(cls, name))
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = self._fields
@@ -52,8 +54,8 @@ class Record:
                 raise TypeError(f"{type(self).__name__}: {name} is given twice or is no field")
             state[name] = value
         if len(state) < len(fields):
-            for name in fields:
-                if name not in state and not hasattr(type(self), name):
+            for name in self._required:
+                if name not in state:
                     raise TypeError(f"{type(self).__name__}: {name} is missing")
 
     def __setattr__(self, name: str, value: object) -> None:
