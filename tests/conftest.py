@@ -26,6 +26,7 @@ os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
 SYSTEM_FIXTURES = {"bundle", "busybox_rootfs", "cgroup_parent", "containerd", "peer", "registry", "root"}
 
 _first_seen: dict[str, str] = {}
+_network = leftovers.network()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,9 +47,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Remember after which test a thing was first there, to name it if it stays."""
+    """Remember after which test a thing was first there, to name it if it stays.
+
+    The machine's network must not change at all: without it nothing after this would work.
+    """
     for thing in leftovers.quick():
         _first_seen.setdefault(thing, item.nodeid)
+    if missing := _network - leftovers.network():
+        _network.difference_update(missing)
+        pytest.fail(f"the machine lost {', '.join(sorted(missing))}", pytrace=False)
 
 
 @pytest.fixture(scope="session", autouse=True)

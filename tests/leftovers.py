@@ -101,6 +101,13 @@ def _loop_devices() -> Iterator[str]:
         yield f"loop device {device.parent.parent.name}"
 
 
+def network() -> set[str]:
+    """The machine's network devices and routes: what must be there afterwards as before."""
+    routes = Path("/proc/net/route").read_text().splitlines()[1:]
+    devices = {f"network device {name}" for name in os.listdir("/sys/class/net")}
+    return devices | {"route " + " ".join(route.split()[:3]) for route in routes}
+
+
 def quick() -> set[str]:
     """The kinds that are cheap to look at after each test."""
     return {*_mounts(), *_cgroups(all_owners=False)}
