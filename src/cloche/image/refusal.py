@@ -35,11 +35,12 @@ def refusal(
     match status:
         case 401 if with_login:
             return PermissionDenied(
-                f"{place} does not accept the user name or password{detail} (401): log in again"
+                f"{place} does not accept the user name or password{detail} (401): "
+                "give others with --user, or log in anew with docker login"
             )
         case 401:
             return PermissionDenied(
-                f"{place} asks for a login{detail} (401): check the name, or give a user name and password"
+                f"{place} asks for a login{detail} (401): check the name, or give a user with --user"
             )
         case 403:
             return PermissionDenied(f"{place} does not allow this user to {action}{detail} (403)")
@@ -50,7 +51,7 @@ def refusal(
         case 429:
             when = _when(response)
             return ResourceExhausted(
-                f"{place} has had too many requests{detail} (429){when}: try again later, or log in"
+                f"{place} has had too many requests{detail} (429){when}: try again later, or with --user"
             )
         case 400 | 405 | 413 | 416:
             return InvalidArgument(f"{place} does not accept the request{detail} ({status})")
