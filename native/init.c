@@ -61,7 +61,13 @@ static int receive_plan(struct plan **plan)
     close_fd(received[0]);
     slot_count = header.slots;
     *plan = (struct plan *)(uptr)base;
-    return check_plan((char *)(uptr)base, header.size);
+    TRY(check_plan((char *)(uptr)base, header.size));
+    if (!header.times || !header.count) return 0;
+    i64 memory = slot_descriptors[header.times - 1];
+    long times = CALL(NR_mmap, 0, header.count * sizeof *timings, 3 /* READ|WRITE */, 1 /* SHARED */, (u64)memory, 0);
+    TRY(times);
+    timings = (struct timing *)(uptr)times;
+    return 0;
 }
 
 /* Every disposition back to default and nothing blocked: Python ignores SIGPIPE and SIGXFSZ, and
@@ -81,7 +87,9 @@ static int perform_stage(const struct plan *plan, u32 stage, int *result)
         const struct operation *op = (const struct operation *)(const void *)at;
         at += op->size;
         if (op->stage != stage) continue;
+        if (timings) timings[index].start = clock_now();
         *result = perform(op);
+        if (timings) timings[index].end = clock_now();
         if (*result < 0) return (int)op->index;
         if (*result > 0) return -1; /* only the clone: this is the container's process now */
     }

@@ -26,7 +26,7 @@ enum {
     NR_readlinkat = 267, NR_fchmodat = 268, NR_faccessat2 = 439, NR_unshare = 272, NR_dup3 = 292,
     NR_prlimit64 = 302, NR_setns = 308, NR_seccomp = 317, NR_execveat = 322,
     NR_chroot = 161, NR_keyctl = 250, NR_personality = 135, NR_ioprio_set = 251, NR_sched_setattr = 314,
-    NR_set_mempolicy = 238, NR_sched_setaffinity = 203, NR_wait4 = 61, NR_kill = 62, NR_pipe2 = 293
+    NR_set_mempolicy = 238, NR_sched_setaffinity = 203, NR_wait4 = 61, NR_clock_gettime = 228, NR_kill = 62, NR_pipe2 = 293
 };
 #elif defined(__aarch64__)
 enum {
@@ -40,7 +40,7 @@ enum {
     NR_unlinkat = 35, NR_symlinkat = 36, NR_readlinkat = 78, NR_fchmodat = 53, NR_faccessat2 = 439,
     NR_unshare = 97, NR_dup3 = 24, NR_prlimit64 = 261, NR_setns = 268, NR_seccomp = 277,
     NR_execveat = 281, NR_chroot = 51, NR_keyctl = 219, NR_personality = 92, NR_ioprio_set = 30,
-    NR_sched_setattr = 274, NR_set_mempolicy = 237, NR_sched_setaffinity = 122, NR_wait4 = 260,
+    NR_sched_setattr = 274, NR_set_mempolicy = 237, NR_sched_setaffinity = 122, NR_wait4 = 260, NR_clock_gettime = 113,
     NR_kill = 129, NR_pipe2 = 59
 };
 #else

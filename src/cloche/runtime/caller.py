@@ -16,6 +16,7 @@ from cloche.spec.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.runtime.operations import Slot
+    from cloche.runtime.trace import Trace
 
 
 LENT = "lent"
@@ -25,10 +26,12 @@ LENT = "lent"
 class Performing:
     """What the caller's operations work on while a plan is executed: its descriptors and the process.
 
+    trace: who wants to know how long each operation takes.
     Closes its descriptors at the end of the `with` block; those lent to it stay open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
+        self.trace = trace
         self.descriptors: dict[str, int] = {}
         self.pid = 0
         self.pidfd = -1

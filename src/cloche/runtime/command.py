@@ -39,7 +39,9 @@ FLAGS = (
 MODULES = {
     "create": "creation",
     "delete": "control",
+    "events": "watching",
     "exec": "execution",
+    "features": "feature_list",
     "kill": "control",
     "list": "listing",
     "pause": "control",
@@ -49,6 +51,7 @@ MODULES = {
     "spec": "specification",
     "start": "control",
     "state": "listing",
+    "update": "limits",
 }
 
 

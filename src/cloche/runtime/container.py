@@ -25,6 +25,7 @@ from cloche.runtime.state import Folder, Lock, State, is_locked, names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as signals
+    from collections.abc import Mapping
     from typing import Any
 
     from cloche.runtime.execute import Started
@@ -289,9 +290,11 @@ class Container:
         stdio: tuple[int, int, int] = (0, 1, 2),
         preserve_fds: int = 0,
         ignore_paused: bool = False,
+        subgroups: Mapping[str, str] | None = None,
     ) -> Process:
         """Run one more process. process: as in config.json, validated.
 
+        subgroups: cgroups below the container's to run in, by controller; "" for all or cgroup2.
         Raises ExecFailed when the program cannot be executed.
         """
         from cloche.runtime.create import execute_in
@@ -302,7 +305,9 @@ class Container:
                 raise FailedPrecondition(f"cannot exec in a paused container: {self.id!r}")
             if status not in ("created", "running", "paused"):
                 raise FailedPrecondition(f"cannot exec in a {status} container: {self.id!r}")
-            return Process(execute_in(self, process, stdio=stdio, preserve_fds=preserve_fds))
+            cgroup = self.cgroup.below(subgroups) if subgroups else self.cgroup
+            started = execute_in(self, process, stdio=stdio, preserve_fds=preserve_fds, cgroup=cgroup)
+            return Process(started)
 
     def delete(self, *, force: bool = False) -> list[str]:
         """Remove the cgroups and the state. force: kill first, whatever the status.

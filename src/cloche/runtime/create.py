@@ -21,6 +21,9 @@ from cloche.runtime.state import FILTERS, Folder, State, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cloche.runtime.trace import Trace
     from cloche.spec.config import Config
     from cloche.spec.config import Process as ProcessConfig
 
@@ -38,6 +41,8 @@ def create(
     pivot: bool = True,
     keyring: bool = True,
     warnings: list[str] | None = None,
+    trace: Trace | None = None,
+    prepare: Callable[[str], None] | None = None,
 ) -> tuple[Container, Process]:
     """Make a container.
 
@@ -47,6 +52,8 @@ def create(
     from 3 on go along. gate: wait for `Container.start`; without it the program runs at once.
     pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of the container's own.
     warnings: gets a line for each system call of the filter that is not known here.
+    trace: gets the times of all operations. prepare: called with the folder of the container's state
+    when the id is ours and nothing of the plan was done.
     Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
     """
     cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
@@ -55,14 +62,17 @@ def create(
     folder = Folder(root, container_id)
     with folder.make(config, state):
         try:
+            if prepare:
+                prepare(folder.path)
             _make_cgroup(cgroup, config)
-            facts = _facts(root, config, cgroup, bundle=bundle, rootfs=rootfs, warnings=warnings)
+            compiled = _filter(root, config, warnings)
+            facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=rootfs)
             facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
-            facts = _with_listener(facts, config, "creating")
+            facts = with_listener(facts, config, "creating")
             if gate:
                 folder.make_gate()
                 facts = facts.replace(gate=folder.path)
-            with Performing() as performing:
+            with Performing(trace) as performing:
                 if rootfs is not None:
                     performing.lend("rootfs", rootfs)
                 plan = compile_create(config, facts)
@@ -114,16 +124,11 @@ def _mount_options(controllers: tuple[str, ...]) -> tuple[str, ...]:
     return ("none", *controllers) if named else controllers
 
 
-def _facts(
-    root: str,
-    config: Config,
-    cgroup: Cgroup,
-    *,
-    bundle: str,
-    rootfs: int | None,
-    warnings: list[str] | None,
+def gather(
+    config: Config, cgroup: Cgroup, compiled: tuple[bytes, int], *, bundle: str, rootfs: int | None
 ) -> Facts:
-    program, flags = _filter(root, config, warnings)
+    """The facts for a new container. compiled: the seccomp filter and its flags."""
+    program, flags = compiled
     return Facts(
         bundle=bundle,
         cgroups=cgroup_facts(cgroup),
@@ -146,7 +151,7 @@ def _filter(root: str, config: Config, warnings: list[str] | None = None) -> tup
     return filter_cache.cached(profile, os.path.join(root, FILTERS), warnings)
 
 
-def _with_listener(facts: Facts, config: Config, status: str, pid: int = 0) -> Facts:
+def with_listener(facts: Facts, config: Config, status: str, pid: int = 0) -> Facts:
     """Add who answers for a filter that notifies; most do not."""
     if not facts.filter_flags:
         return facts
@@ -184,8 +189,12 @@ def execute_in(
     *,
     stdio: tuple[int, int, int],
     preserve_fds: int,
+    cgroup: Cgroup,
 ) -> Started:
-    """Run one more process in a container that runs; its lock is held by the caller."""
+    """Run one more process in a container that runs; its lock is held by the caller.
+
+    cgroup: the container's, or cgroups below it.
+    """
     if wanted(container.config).get("mount") != "":
         raise FailedPrecondition(
             f"cannot exec in container {container.id!r}: it has no mount namespace of its own to enter"
@@ -198,13 +207,13 @@ def execute_in(
         facts = Facts(
             id=container.id,
             bundle=container.bundle,
-            cgroups=cgroup_facts(container.cgroup),
+            cgroups=cgroup_facts(cgroup),
             filter_program=program,
             filter_flags=flags,
             home=_home_inside(container, process),
             user_namespace="user" in wanted(container.config),
         )
-        facts = _with_listener(facts, container.config, container.status(), container.pid)
+        facts = with_listener(facts, container.config, container.status(), container.pid)
         with Performing() as performing:
             performing.lend("process", pidfd)
             plan = compile_exec(process, facts, _different_namespaces(container.pid))

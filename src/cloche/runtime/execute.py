@@ -25,7 +25,7 @@ from cloche.kernel import pidfd as pidfd_module
 from cloche.runtime.caller import LENT, CallerOperation, Performing
 from cloche.runtime.failures import ExecFailed
 from cloche.runtime.operations import LoadNotifyingFilter
-from cloche.runtime.plan import Plan, Step
+from cloche.runtime.plan import TRACE_SLOT, Plan, Step
 from cloche.runtime.sealed import sealed_init, sealed_memory
 from cloche.spec.record import Record
 
@@ -82,6 +82,8 @@ def execute(
     stdio: descriptors that become 0, 1 and 2. preserve_fds: how many from 3 on go along.
     Raises an error of cloche.errors that names the place in config.json; then no process is left.
     """
+    if performing.trace is not None:
+        performing.trace.begin(plan)
     for step in plan.caller_steps():
         _perform(step, performing, plan)
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
@@ -101,10 +103,15 @@ def _perform(step: Step, performing: Performing, plan: Plan) -> None:
     operation = step.operation
     if not isinstance(operation, CallerOperation):
         raise TypeError(f"{operation.describe()} is not the caller's to perform")
+    trace = performing.trace
+    began_ns = trace.now() if trace else 0
     try:
         operation.perform(performing)
     except OSError as error:
         raise _translated(plan, step, error.errno or 0, "") from error
+    finally:
+        if trace:
+            trace.performed(step, began_ns)
 
 
 def _spawn(control: int, stdio: tuple[int, int, int], preserve_fds: int) -> int:
@@ -159,11 +166,16 @@ class _Conversation:
             self._abandon()
             raise
         finally:
+            if self.performing.trace is not None:
+                self.performing.trace.end()
             os.waitpid(self.stage_one, 0)
         return Started(self.pid, self.pidfd, self.console)
 
     def _send_plan(self) -> None:
-        data, slots = self.plan.encode()
+        trace = self.performing.trace
+        if trace is not None:
+            self.performing.lend(TRACE_SLOT, trace.memory)
+        data, slots = self.plan.encode(TRACE_SLOT if trace else "")
         memory = sealed_memory("cloche-plan", data)
         try:
             descriptors = [memory, *(self.performing.descriptors[slot] for slot in slots)]

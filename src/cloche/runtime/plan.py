@@ -2,7 +2,8 @@
 
 A plan can be printed (`Plan.explain`), tested and encoded for cloche-init. Encoding (little endian):
 
-    magic, fingerprint of the table, number of operations, total size, size of the operations, slots
+    magic, fingerprint of the table, number of operations, total size, size of the operations, slots,
+    one more than the slot that times are written to (0: nobody asked)
     operations, each: code, stage, size, index; then 8 bytes an argument (16 for bytes)
     data: the strings, lists of offsets and programs that arguments point to by offset
 """
@@ -28,6 +29,8 @@ STAGE_TWO = 2
 """The container's process, until it executes the program."""
 
 MAGIC = b"clocheP1"
+TRACE_SLOT = "trace"
+"""Memory shared with init, where each of its operations leaves the time of its start and its end."""
 _HEADER_SIZE = 40
 _FINGERPRINT = fingerprint()
 _STAGE_NAMES = {CALLER: "caller", STAGE_ONE: "stage one", STAGE_TWO: "stage two"}
@@ -62,9 +65,12 @@ class Plan(Record):
         """The whole plan, one line a step."""
         return "\n".join(f"{index:3} {step.describe()}" for index, step in enumerate(self.steps))
 
-    def encode(self) -> tuple[bytes, tuple[str, ...]]:
-        """The plan as cloche-init reads it, and the slots' names in the order of their descriptors."""
-        return _Encoder(self.steps).encoded()
+    def encode(self, trace: str = "") -> tuple[bytes, tuple[str, ...]]:
+        """The plan as cloche-init reads it, and the slots' names in the order of their descriptors.
+
+        trace: the slot of the memory for times.
+        """
+        return _Encoder(self.steps).encoded(trace)
 
     def late_steps(self) -> dict[str, tuple[str, str]]:
         """Place and description of the steps behind the gate, by their index."""
@@ -101,7 +107,7 @@ class _Encoder:
             16 + _arguments_size(operation) for _, _, operation in self.steps
         )
 
-    def encoded(self) -> tuple[bytes, tuple[str, ...]]:
+    def encoded(self, trace: str) -> tuple[bytes, tuple[str, ...]]:
         for index, stage, operation in self.steps:
             arguments = bytearray()
             kinds = operation._field_types
@@ -109,6 +115,7 @@ class _Encoder:
                 arguments += _WRITERS[kinds[name]](self, getattr(operation, name))
             self.operations += pack("<4I", operation.code, stage, 16 + len(arguments), index)
             self.operations += arguments
+        times = self.slots.setdefault(trace, len(self.slots)) + 1 if trace else 0
         header = pack(
             "<8s2I2Q2I",
             MAGIC,
@@ -117,7 +124,7 @@ class _Encoder:
             _HEADER_SIZE + len(self.operations) + len(self.data),
             len(self.operations),
             len(self.slots),
-            0,
+            times,
         )
         return header + self.operations + self.data, tuple(self.slots)
 

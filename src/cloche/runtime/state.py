@@ -129,6 +129,11 @@ class Folder:
         config: Config = self._load("config.json")
         return config
 
+    def write_config(self, config: Config) -> None:
+        """Replace config.json whole: the limits were changed."""
+        _write(f"{self.path}/config.json.new", document.dumps(config))
+        os.rename(f"{self.path}/config.json.new", f"{self.path}/config.json")
+
     def write(self, state: State) -> None:
         """Replace state.json whole."""
         _write(f"{self.path}/state.json.new", state.encode())
@@ -151,9 +156,7 @@ class Folder:
             os.rename(self.path, gone.path)
             gone.remove()
             return
-        for name in os.listdir(self.path):
-            _unlink(f"{self.path}/{name}")
-        os.rmdir(self.path)
+        _remove_tree(self.path)
 
 
 class Lock:
@@ -249,6 +252,16 @@ def _write(path: str, data: bytes) -> None:
         os.write(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def _remove_tree(directory: str) -> None:
+    for name in os.listdir(directory):
+        path = f"{directory}/{name}"
+        try:
+            _unlink(path)
+        except IsADirectoryError:
+            _remove_tree(path)
+    os.rmdir(directory)
 
 
 def _unlink(path: str) -> None:

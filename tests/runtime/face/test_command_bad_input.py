@@ -294,7 +294,7 @@ def test_exec_refuses_what_is_no_process(ours: Runtime, bundle: Bundle, tmp_path
         (("--additional-gids", "-1", container_id, "id"), "--additional-gids"),
         (("--cwd", "x", container_id, "id"), "cwd: "),
         (("--env", "x", container_id, "id"), "NAME=VALUE"),
-        (("--cgroup", "x", container_id, "id"), "--cgroup is not supported"),
+        (("--cgroup", "x", container_id, "id"), "does not exist: make it first"),
         (("--cwd", "/nonexistent", container_id, "id"), "process.cwd"),
     ):
         result = ours("exec", *arguments)

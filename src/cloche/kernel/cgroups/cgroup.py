@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from cloche.errors import FailedPrecondition, InvalidArgument, Unavailable
+from cloche.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.kernel.cgroups import processes
 from cloche.kernel.cgroups.files import Write, read, write, write_all
 from cloche.kernel.cgroups.layout import UNIFIED, Layout
@@ -60,6 +60,29 @@ class Cgroup:
         cgroup = cls.plan(layout, path)
         cgroup.make(rootless=rootless)
         return cgroup
+
+    def below(self, subgroups: Mapping[str, str]) -> Cgroup:
+        """Existing cgroups below these, for one more process of the same container.
+
+        subgroups: path below the container's cgroup, by controller; "" stands for all hierarchies on v1
+            and for cgroup2. Controllers that share a hierarchy go together.
+        Raises InvalidArgument for a path that leads out, NotFound for a cgroup that is not there.
+        """
+        paths = dict(self.paths)
+        for controller, inner in subgroups.items():
+            if controller and controller not in self.paths:
+                raise InvalidArgument(
+                    f"unknown controller {controller!r}: there are {', '.join(filter(None, paths))}"
+                )
+            if ".." in inner.split("/") or "\0" in inner:
+                raise InvalidArgument(f"the cgroup {inner!r} is not below the container's own")
+            for name, directory in self.paths.items():
+                if not controller or directory == self.paths[controller]:
+                    paths[name] = f"{directory}/{inner.strip('/')}".rstrip("/")
+        for directory in set(paths.values()):
+            if not os.path.isdir(directory):
+                raise NotFound(f"the cgroup {directory!r} does not exist: make it first")
+        return Cgroup(self._layout, paths)
 
     def make(self, *, rootless: bool = False) -> None:
         """Make the directories, and those above them. On any failure what was made is removed.
@@ -124,10 +147,13 @@ class Cgroup:
                 # limit that needs the controller says so, if there is one.
                 _quietly_write(f"{place}/cgroup.subtree_control", f"+{controller}")
 
-    def apply(self, resources: Mapping[str, Any], *, rootless: bool = False) -> list[str]:
+    def apply(
+        self, resources: Mapping[str, Any], *, rootless: bool = False, with_devices: bool = True
+    ) -> list[str]:
         """Give the cgroups the limits of linux.resources; returns warnings.
 
         rootless: a device rule that may not be set is left out, as nothing can be done about it.
+        with_devices: False leaves the rules about devices as they are.
         Raises InvalidArgument for values that cannot be, FailedPrecondition for a limit whose
         controller this machine lacks, OSError naming limit and value when the kernel refuses.
         """
@@ -149,7 +175,8 @@ class Cgroup:
             raise FailedPrecondition("linux.resources.unified: this machine has no cgroup2 hierarchy")
         for directory, items in by_directory.items():
             write_all(directory, items)
-        self._apply_devices(resources.get("devices") or (), rootless=rootless)
+        if with_devices:
+            self._apply_devices(resources.get("devices") or (), rootless=rootless)
         return _warnings(resources)
 
     def _require(self, item: Write) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.invocation import Command, Invocation
@@ -40,7 +42,21 @@ def start(invocation: Invocation) -> int:
         raise FailedPrecondition("cannot start a container that has stopped")
     if status != "created":
         raise FailedPrecondition(f"cannot start an already {status} container")
-    container.start()
+    if not os.environ.get("NOTIFY_SOCKET"):
+        container.start()
+        return 0
+    from cloche.runtime.face.readiness import Readiness
+
+    process = container.stored.open_process()
+    if process is None:
+        raise FailedPrecondition("cannot start a container that has stopped")
+    try:
+        with Readiness(os.environ["NOTIFY_SOCKET"]) as readiness:
+            readiness.listen(container.folder.path)
+            container.start()
+            readiness.forward(process, container.pid)
+    finally:
+        os.close(process)
     return 0
 
 

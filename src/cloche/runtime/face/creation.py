@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.runtime.face.arguments import Flag
@@ -12,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.runtime.container import Container, Process
     from cloche.runtime.face.arguments import Options
+    from cloche.runtime.trace import Trace
     from cloche.spec.config import Config
 
 _CONFIG = "config.json"
@@ -115,17 +117,65 @@ class _Request:
         self.pivot = not options.switch("no-pivot")
         self.keyring = not options.switch("no-new-keyring")
         self.console_socket = options.text("console-socket")
+        self.pidfd_socket = options.text("pidfd-socket")
+        self.trace_file = os.path.abspath(options.text("trace")) if options.text("trace") else ""
+        self.explained = options.switch("explain")
         terminal = self.config["process"].get("terminal", False)
         check_console(terminal=terminal, detached=detached, console_socket=self.console_socket)
+        self.readiness = None
+        if os.environ.get("NOTIFY_SOCKET"):
+            from cloche.runtime.face.readiness import Readiness
+
+            self.readiness = Readiness(os.environ["NOTIFY_SOCKET"])
+            self.readiness.configure(self.config, self._folder)
         sockets = listening()
         self.preserve_fds = preserved(options, sockets)
         _pass_sockets(self.config, sockets)
 
+    @property
+    def _folder(self) -> str:
+        return os.path.join(self.root, self.container_id)
+
+    def explain(self, *, gate: bool) -> int:
+        """Print the plan; nothing is made."""
+        from cloche.runtime.explain import plan_of
+
+        warnings: list[str] = []
+        plan = plan_of(
+            self.config,
+            self.container_id,
+            bundle=os.getcwd(),
+            gate=self._folder if gate else "",
+            pivot=self.pivot,
+            keyring=self.keyring,
+            warnings=warnings,
+        )
+        for warning in warnings:
+            self.log.warning(f"{_CONFIG}: {warning}")
+        sys.stdout.write(plan.explain() + "\n")
+        return 0
+
     def create(self, *, gate: bool, stdio: tuple[int, int, int] = (0, 1, 2)) -> tuple[Container, Process]:
         """Make the container. gate: its process waits for start."""
+        if not self.trace_file:
+            return self._create(gate=gate, stdio=stdio, trace=None)
+        from cloche.runtime.trace import Trace
+
+        with open(self.trace_file, "w", encoding="utf-8", errors="surrogateescape") as file, Trace() as trace:
+            try:
+                return self._create(gate=gate, stdio=stdio, trace=trace)
+            finally:
+                file.write(trace.table())
+
+    def _create(
+        self, *, gate: bool, stdio: tuple[int, int, int], trace: Trace | None
+    ) -> tuple[Container, Process]:
         from cloche.runtime.create import create
 
         warnings: list[str] = []
+        prepare = None
+        if self.readiness:
+            prepare = self.readiness.make_directory if gate else self.readiness.make_and_listen
         try:
             return create(
                 self.root,
@@ -138,6 +188,8 @@ class _Request:
                 pivot=self.pivot,
                 keyring=self.keyring,
                 warnings=warnings,
+                trace=trace,
+                prepare=prepare,
             )
         finally:
             for warning in warnings:
@@ -145,16 +197,19 @@ class _Request:
 
     def create_detached(self, *, gate: bool) -> None:
         """Make the container for somebody else to hold: its pty, if any, goes to the console socket."""
-        from cloche.runtime.face.console import ConsoleSocket
+        from cloche.runtime.face.console import ConsoleSocket, PidfdSocket
 
-        with ConsoleSocket(self.console_socket) as socket:
+        with ConsoleSocket(self.console_socket) as socket, PidfdSocket(self.pidfd_socket) as pidfds:
             container, process = self.create(gate=gate)
             try:
                 with process:
                     if process.console is not None:
-                        socket.send(process.console)
+                        socket.send_master(process.console)
+                    pidfds.send_process(process.pidfd, b"standard")
                     if self.pid_file:
                         write_pid_file(self.pid_file, process.pid)
+                    if self.readiness and not gate:
+                        self.readiness.forward(process.pidfd, process.pid)
             except BaseException:
                 container.delete(force=True)
                 raise
@@ -162,28 +217,41 @@ class _Request:
 
 def create(invocation: Invocation) -> int:
     """Make a container whose process waits for `start`."""
-    _Request(invocation, detached=True).create_detached(gate=True)
+    request = _Request(invocation, detached=True)
+    if request.explained:
+        return request.explain(gate=True)
+    request.create_detached(gate=True)
     return 0
 
 
 def run(invocation: Invocation) -> int:
     """Make a container and start it; attached, wait for its end and remove it again."""
+    from cloche.runtime.face.console import PidfdSocket
     from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
     from cloche.runtime.face.relays import Relays
 
     detached = invocation.options.switch("detach")
     request = _Request(invocation, detached=detached)
+    if request.explained:
+        return request.explain(gate=False)
     if detached:
         request.create_detached(gate=False)
         return 0
     fit_terminal(request.config["process"])
     relayed = not request.config["process"].get("terminal", False)
-    with Relays(wanted=relayed) as relays, Forwarding() as forwarding:
+    with (
+        PidfdSocket(request.pidfd_socket) as pidfds,
+        Relays(wanted=relayed) as relays,
+        Forwarding() as forwarding,
+    ):
         container, process = request.create(gate=False, stdio=relays.stdio)
         try:
             with process:
+                pidfds.send_process(process.pidfd, b"standard")
                 if request.pid_file:
                     write_pid_file(request.pid_file, process.pid)
+                if request.readiness:
+                    request.readiness.forward_meanwhile(process.pidfd)
                 status = follow(process, forwarding, relays)
         finally:
             if not invocation.options.switch("keep"):
@@ -195,10 +263,13 @@ def run(invocation: Invocation) -> int:
 _FLAGS = (
     Flag("bundle", "text", "the bundle's directory (default: the current one)", "b"),
     Flag("console-socket", "text", "unix socket that is sent the pty's master"),
+    Flag("pidfd-socket", "text", "unix socket that is sent the process's pidfd"),
     Flag("pid-file", "text", "file to write the process's pid to"),
     Flag("no-pivot", "switch", "do not use pivot_root(2): for a root filesystem on a ramdisk"),
     Flag("no-new-keyring", "switch", "keep the caller's session keyring"),
     Flag("preserve-fds", "number", "how many more descriptors, after the standard ones, the process keeps"),
+    Flag("explain", "switch", "print the plan, an operation a line, and carry out nothing"),
+    Flag("trace", "text", "file to write each operation's start and duration to"),
 )
 
 COMMANDS = {

@@ -93,15 +93,30 @@ def _require_running(container: Container, options: Options) -> None:
         raise FailedPrecondition("cannot exec in a paused container (use --ignore-paused to override)")
 
 
+def _subgroups(words: list[str]) -> dict[str, str]:
+    """--cgroup, PATH or CONTROLLER,...:PATH: cgroups below the container's, by controller."""
+    paths: dict[str, str] = {}
+    for word in words:
+        names, colon, path = word.rpartition(":")
+        if not colon and len(words) > 1:
+            raise InvalidArgument(f"--cgroup {word}: of several each needs its controller, CONTROLLER:PATH")
+        for name in names.split(","):
+            if colon and not name:
+                raise InvalidArgument(f"--cgroup {word}: the controller in front of the colon is missing")
+            if name in paths:
+                raise InvalidArgument(f"--cgroup {word}: the controller {name!r} was given before")
+            paths[name] = path
+    return paths
+
+
 def execute(invocation: Invocation) -> int:
     """Run one more process in a container; attached, wait for its end and return its status."""
-    from cloche.runtime.face.console import ConsoleSocket
+    from cloche.runtime.face.console import ConsoleSocket, PidfdSocket
     from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
     from cloche.runtime.face.relays import Relays
 
     options = invocation.options
-    if options.given("cgroup"):
-        raise InvalidArgument("--cgroup is not supported: the process enters the container's own cgroup")
+    subgroups = _subgroups(options.texts("cgroup"))
     pid_file = os.path.abspath(options.text("pid-file")) if options.text("pid-file") else ""
     container = invocation.container()
     _require_running(container, options)
@@ -111,18 +126,25 @@ def execute(invocation: Invocation) -> int:
     console_socket = options.text("console-socket")
     check_console(terminal=terminal, detached=detached, console_socket=console_socket)
     count = preserved(options, 0)
-    paused = options.switch("ignore-paused")
     if not detached:
         fit_terminal(settings)
     with (
         ConsoleSocket(console_socket) as socket,
+        PidfdSocket(options.text("pidfd-socket")) as pidfds,
         Relays(wanted=not (detached or terminal)) as relays,
         Forwarding(wanted=not detached) as forwarding,
-        container.execute(settings, stdio=relays.stdio, preserve_fds=count, ignore_paused=paused) as process,
+        container.execute(
+            settings,
+            stdio=relays.stdio,
+            preserve_fds=count,
+            ignore_paused=options.switch("ignore-paused"),
+            subgroups=subgroups,
+        ) as process,
     ):
         try:
             if console_socket and process.console is not None:
-                socket.send(process.console)
+                socket.send_master(process.console)
+            pidfds.send_process(process.pidfd, b"setns")
             if pid_file:
                 write_pid_file(pid_file, process.pid)
         except BaseException:
@@ -138,6 +160,7 @@ COMMANDS = {
         execute,
         (
             Flag("console-socket", "text", "unix socket that is sent the pty's master"),
+            Flag("pidfd-socket", "text", "unix socket that is sent the process's pidfd"),
             Flag("cwd", "text", "working directory in the container"),
             Flag("env", "texts", "one more variable, NAME=VALUE", "e"),
             Flag("tty", "switch", "give the process a pty", "t"),
@@ -151,7 +174,7 @@ COMMANDS = {
             Flag("no-new-privs", "switch", "no program may raise its privileges"),
             Flag("cap", "texts", "one more capability", "c"),
             Flag("preserve-fds", "number", "how many more descriptors, after the standard ones, are kept"),
-            Flag("cgroup", "texts", "not supported: refused"),
+            Flag("cgroup", "texts", "existing cgroup below the container's, [CONTROLLER:]PATH"),
             Flag("ignore-paused", "switch", "also in a paused container: it runs when that is resumed"),
         ),
         most=-1,

@@ -1,0 +1,39 @@
+"""The plan of a bundle without carrying it out: nothing is opened for good, made or written."""
+
+from __future__ import annotations
+
+from cloche.kernel.cgroups.cgroup import Cgroup
+from cloche.kernel.cgroups.layout import layout
+from cloche.runtime.compile import compile_create
+from cloche.runtime.create import gather, with_listener
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.runtime.plan import Plan
+    from cloche.spec.config import Config
+
+
+def plan_of(
+    config: Config,
+    container_id: str,
+    *,
+    bundle: str,
+    gate: str = "",
+    pivot: bool = True,
+    keyring: bool = True,
+    warnings: list[str] | None = None,
+) -> Plan:
+    """What `create` would execute. The arguments are its own; gate: the folder of the container's state.
+
+    Needs no privileges. Raises what compiling raises.
+    """
+    linux = config.get("linux", {})
+    compiled = (b"", 0)
+    if profile := linux.get("seccomp"):
+        from cloche.kernel import seccomp
+
+        compiled = seccomp.compile(profile, warnings)
+    cgroup = Cgroup.plan(layout(), linux.get("cgroupsPath") or container_id)
+    facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=None)
+    facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring, gate=gate)
+    return compile_create(config, with_listener(facts, config, "creating"))
