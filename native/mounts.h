@@ -134,10 +134,20 @@ static int needs_ordinary_directory(const char *type)
     return 0;
 }
 
+/* Give the root of a detached mount these permissions. */
+static int change_mode(int mount, int mode)
+{
+    OWNED int directory = (int)CALL(NR_openat, (u64)mount, W("."), O_DIRECTORY | O_CLOEXEC, 0);
+    TRY(directory);
+    return (int)CALL(NR_fchmod, (u64)directory, (u64)mode & 07777);
+}
+
 static int do_new_mount(const struct new_mount *op)
 {
+    OWNED int covered = op->keep_mode ? open_below_root(op->target, O_PATH | O_DIRECTORY) : -1;
     OWNED int mount = make_filesystem(op->filesystem, op->source, op->options, (u64)op->attributes);
     TRY(mount);
+    if (covered >= 0) TRY(change_mode(mount, mode_of(covered)));
     OWNED int target = needs_ordinary_directory(op->filesystem) ? make_ordinary_directory(op->target)
                                                                 : make_below_root(op->target, 1, 0755);
     TRY(target);

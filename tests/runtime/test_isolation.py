@@ -204,3 +204,12 @@ def test_a_filter_loaded_early_need_not_allow_what_the_checks_before_execve_call
         "syscalls": [{"names": [call], "action": "SCMP_ACT_ERRNO"}],
     }
     assert runtime.run(bundle, "echo", "here") == (0, "here\n")
+
+
+def test_a_tmpfs_keeps_the_permissions_of_the_directory_it_covers(runtime: Runtime, bundle: Bundle) -> None:
+    for name in ("private", "asked"):
+        (bundle.rootfs / name).mkdir(mode=0o750)
+    for path, options in (("/private", []), ("/new", []), ("/asked", ["mode=711"])):
+        mount = {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}
+        bundle.config["mounts"].append(mount)
+    assert runtime.output(bundle, "stat -c %a /private /new /asked").split() == ["750", "1777", "711"]

@@ -204,7 +204,8 @@ class OpenRoot(Operation):
 class NewMount(Operation):
     """fsopen(2), fsconfig(2), fsmount(2), move_mount(2): a new filesystem at `target`.
 
-    options: `key` or `key=value`. attributes: MOUNT_ATTR_*.
+    options: `key` or `key=value`. attributes: MOUNT_ATTR_*. keep_mode: its root gets the permissions
+    of the directory that it covers, where there is one.
     """
 
     filesystem: str
@@ -212,6 +213,7 @@ class NewMount(Operation):
     target: str
     options: tuple[str, ...]
     attributes: int
+    keep_mode: int = 0
 
 
 class AttachMount(Operation):

@@ -226,7 +226,10 @@ def _filesystem(place: str, mount: Mount, config: Config, facts: Facts) -> Itera
     else:
         source = mount.get("source") or kind
         words = _words(mount, config, facts)
-        yield Step(place, STAGE_TWO, op.NewMount(kind, source, target(mount), words, _attributes(mount)))
+        # As runc has it: a tmpfs over a directory of root's is not everybody's to write.
+        kept = kind == "tmpfs" and not any(word.startswith("mode=") for word in words)
+        new = op.NewMount(kind, source, target(mount), words, _attributes(mount), int(kept))
+        yield Step(place, STAGE_TWO, new)
     yield from _propagated(place, mount)
 
 
