@@ -77,7 +77,7 @@ class Container:
     @property
     def command(self) -> tuple[str, ...]:
         """What it runs: entrypoint and arguments."""
-        from cloche.engine.specification import command
+        from cloche.engine.program import command
 
         return tuple(command(self.kept.image_config, self.options))
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import os
 
-from cloche.engine import capabilities, devices, namespaces, resources, rootfs, security, specification
+from cloche.engine import (
+    capabilities,
+    devices,
+    namespaces,
+    program,
+    resources,
+    rootfs,
+    security,
+    specification,
+)
 from cloche.engine.container import Container
 from cloche.engine.kept import Kept
 from cloche.engine.names import new_id, new_name, validate_name
@@ -106,9 +115,9 @@ def check(image: Image, options: Options) -> None:
         from cloche.engine.signals import number_of
 
         number_of(options.stop_signal)
-    specification.command(image.config, options)
-    specification.working_directory(image.config, options)
-    specification.check_environment(options)
+    program.command(image.config, options)
+    program.working_directory(image.config, options)
+    program.check_environment(options)
     specification.check_sysctls(options)
     capabilities.choose(options.cap_add, options.cap_drop, privileged=options.privileged)
     namespaces.joined(options)

@@ -18,7 +18,7 @@ import os
 import time
 from _thread import allocate_lock
 
-from cloche.engine import etcfiles, rootfs, specification, targets, volumes
+from cloche.engine import etcfiles, program, rootfs, specification, targets, volumes
 from cloche.engine.mounts import Place, bind_source
 from cloche.engine.names import new_id
 from cloche.engine.run import Capture, OutputLimit, Result, RunTimeout
@@ -75,7 +75,7 @@ class Ephemeral:
         if isinstance(image, str):
             image = self._images.get(image)
         options = options.replace(tty=False, stdin_open=stdin is not None)
-        specification.check_environment(options)
+        program.check_environment(options)
         specification.check_sysctls(options)
         base = self._base_directory()
         lower = self._lower(image)

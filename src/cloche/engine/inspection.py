@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.engine import namespaces, security, specification
+from cloche.engine import namespaces, program, security, specification
 from cloche.engine.volumes import wanted
 
 TYPE_CHECKING = False
@@ -176,7 +176,7 @@ def _config(of: Container) -> dict[str, Any]:
         "WorkingDir": options.workdir or image.working_dir,
         "Entrypoint": list(entrypoint) if entrypoint else None,
         "Labels": dict(of.labels),
-        "StopSignal": specification.stop_signal(image, options),
+        "StopSignal": program.stop_signal(image, options),
         "StopTimeout": options.stop_timeout_s,
     }
 

@@ -27,12 +27,12 @@ def stop(context: Context, row: Container, *, timeout_s: float | None, signal: s
     if container is None:
         return
     if timeout_s is None or signal is None:
-        from cloche.engine import specification
+        from cloche.engine import program
         from cloche.engine.kept import Kept
 
         kept = Kept.from_bytes(row.options)
         timeout_s = kept.options.stop_timeout_s if timeout_s is None else timeout_s
-        signal = specification.stop_signal(kept.image_config, kept.options) if signal is None else signal
+        signal = program.stop_signal(kept.image_config, kept.options) if signal is None else signal
     number = number_of(signal)
     process = container.stored.open_process()
     if process is not None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.engine import capabilities, devices, mounts, namespaces, resources, seccomp_profile, security
-from cloche.errors import InvalidArgument
+from cloche.engine import capabilities, devices, mounts, namespaces, program, resources, security
 from cloche.kernel.passwd import Identity
 from cloche.spec.record import Record
 
@@ -95,26 +94,6 @@ def hostname(options: Options, container_id: str) -> str:
     return os.uname().nodename if shared else container_id[:_SHORT_ID]
 
 
-def command(image: ImageConfig, options: Options) -> list[str]:
-    """process.args: entrypoint and command of settings and image, merged by Docker's rules.
-
-    A given entrypoint drops the image's command too. Raises InvalidArgument where nothing is left.
-    """
-    if options.entrypoint is None:
-        entrypoint = image.entrypoint or ()
-        arguments = options.args or image.cmd or ()
-    else:
-        entrypoint, arguments = options.entrypoint, options.args
-    words = [*entrypoint, *arguments]
-    if not words:
-        raise InvalidArgument("no command specified: the image has none, so name one after the image")
-    if not words[0]:
-        raise InvalidArgument("the command's name is empty")
-    if any("\0" in word for word in words):
-        raise InvalidArgument("the command has a NUL character in it, which no program can be given")
-    return words
-
-
 def environment(image: ImageConfig, options: Options, facts: Facts) -> list[str]:
     """process.env: what every container has, then the image's, then the user's; the last wins."""
     variables = {"PATH": PATH, "HOSTNAME": hostname(options, facts.container_id)}
@@ -128,13 +107,6 @@ def environment(image: ImageConfig, options: Options, facts: Facts) -> list[str]
             variables.pop(name, None)
     variables.setdefault("HOME", facts.identity.home)
     return [f"{name}={value}" for name, value in variables.items()]
-
-
-def check_environment(options: Options) -> None:
-    """Raises InvalidArgument for a variable that no process can be given."""
-    for entry in options.env:
-        if not entry.partition("=")[0] or "\0" in entry:
-            raise InvalidArgument(f"invalid environment variable {entry!r}: must be NAME=VALUE")
 
 
 def check_sysctls(options: Options) -> None:
@@ -152,19 +124,6 @@ def check_sysctls(options: Options) -> None:
         raise misfit.refusal("sysctl") from None
 
 
-def stop_signal(image: ImageConfig, options: Options) -> str:
-    """The signal that asks this container to end, as written; SIGTERM by default."""
-    return options.stop_signal or image.stop_signal or "SIGTERM"
-
-
-def working_directory(image: ImageConfig, options: Options) -> str:
-    """process.cwd. Raises InvalidArgument where it is not absolute."""
-    path = options.workdir or image.working_dir or "/"
-    if not path.startswith("/"):
-        raise InvalidArgument(f"the working directory {path!r} is invalid, it needs to be an absolute path")
-    return os.path.normpath(path).replace("//", "/")
-
-
 def _process(
     image: ImageConfig,
     options: Options,
@@ -176,9 +135,9 @@ def _process(
     process: Process = {
         "terminal": options.tty,
         "user": process_user(who),
-        "args": [*((mounts.REAPER, "--") if options.init else ()), *command(image, options)],
+        "args": [*((mounts.REAPER, "--") if options.init else ()), *program.command(image, options)],
         "env": environment(image, options, facts),
-        "cwd": working_directory(image, options),
+        "cwd": program.working_directory(image, options),
         "capabilities": process_capabilities(held, who.uid),
         "noNewPrivileges": settings.no_new_privileges,
     }
@@ -267,6 +226,8 @@ def _seccomp(options: Options, settings: security.Security, held: tuple[str, ...
         return None
     key = (wanted, held)
     if key not in _profiles:
+        from cloche.engine import seccomp_profile
+
         if wanted == security.DEFAULT:
             _profiles[key] = seccomp_profile.default(held)
         else:
