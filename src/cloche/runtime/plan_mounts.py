@@ -112,6 +112,7 @@ def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
         elif options.copy_up:
             from cloche.runtime.copyup import CopyUp
 
+            
             base, path = _beneath(config, index)
             words, attributes = _words(mount, config, facts), _attributes(mount)
             yield Step(place, CALLER, CopyUp(place, base, path, words, attributes))
@@ -135,12 +136,13 @@ def _beneath(config: Config, index: int) -> tuple[str, str]:
 
 def _mapped_tree(place: str, mount: Mount, source: str, config: Config) -> Iterator[Step]:
     """The idmapping of a bind mount: its own mappings, or those of the container's user namespace."""
-    options = parse_options(mount.get("options", ()))
-    linux = config.get("linux", {})
     if not _is_mapped(mount):
         return
     from cloche.runtime.idmap import MakeUserNamespace, MapTree, ranges
 
+    options = parse_options(mount.get("options", ()))
+    linux = config.get("linux", {})
+    
     own = bool(mount.get("uidMappings"))
     uids, gids = ranges(mount.get("uidMappings", [])), ranges(mount.get("gidMappings", []))
     if bool(uids) != bool(gids):
