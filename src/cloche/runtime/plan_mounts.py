@@ -112,7 +112,6 @@ def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
         elif options.copy_up:
             from cloche.runtime.copyup import CopyUp
 
-            
             base, path = _beneath(config, index)
             words, attributes = _words(mount, config, facts), _attributes(mount)
             yield Step(place, CALLER, CopyUp(place, base, path, words, attributes))
@@ -142,7 +141,7 @@ def _mapped_tree(place: str, mount: Mount, source: str, config: Config) -> Itera
 
     options = parse_options(mount.get("options", ()))
     linux = config.get("linux", {})
-    
+
     own = bool(mount.get("uidMappings"))
     uids, gids = ranges(mount.get("uidMappings", [])), ranges(mount.get("gidMappings", []))
     if bool(uids) != bool(gids):
