@@ -217,5 +217,10 @@ def test_a_plan_to_exec_keeps_its_promises(made: tuple[Any, Facts, Plan], joined
         plan, facts.replace(gate=""), no_new_privs=process.get("noNewPrivileges", False)
     )
     encodes(plan)
-    assert places(plan, op.ForbidDumps)[0] < places(plan, op.JoinProcess)[0]
+    joins = places(plan, op.JoinProcess)
+    assert all(places(plan, op.ForbidDumps)[0] < join for join in joins)
+    # Outside of a cgroup namespace of its own nobody can be born where cgroup2 has nsdelegate.
+    (clone,) = places(plan, op.CloneProcess)
+    after = [plan.steps[join].operation for join in joins if join > clone]
+    assert after == ([op.JoinProcess("process", KINDS["cgroup"])] if "cgroup" in joined else [])
     assert not places(plan, op.NewMount, op.PivotRoot, op.EnterRoot)

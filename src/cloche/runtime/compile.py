@@ -95,6 +95,8 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
     kinds: CLONE_NEW* of the kernel namespaces to join, by the slot `process`, a lent pidfd.
     """
     joins_user = bool(kinds & plan_namespaces.KINDS["user"])
+    # With nsdelegate nobody is born outside of his cgroup namespace (ENOENT): it is joined inside.
+    last = kinds & plan_namespaces.KINDS["cgroup"]
     steps = (
         *plan_namespaces.opened_cgroups(facts.cgroups),
         *plan_process.opened_handover(facts),
@@ -102,11 +104,12 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_scheduling.affinity_before(process),
         # Between the join and execve the process is inside: it must not be readable there.
         Step("exec", STAGE_ONE, op.ForbidDumps()),
-        Step("exec", STAGE_ONE, op.JoinProcess("process", kinds)),
+        *joined(STAGE_ONE, kinds & ~last),
         Step("exec", STAGE_ONE, op.CloneProcess(0, "cgroup:unified" if facts.cgroups.unified else "")),
         *plan_namespaces.entered_cgroups(facts.cgroups),
         # Only now: CLONE_INTO_CGROUP asks for the ids that own the cgroup on the host.
         *([Step("exec", STAGE_TWO, op.BecomeRoot())] if joins_user else []),
+        *joined(STAGE_TWO, last),
         *plan_scheduling.affinity_after(process),
         Step("process", STAGE_TWO, op.NewSession()),
         *plan_process.keyring(facts),
@@ -122,6 +125,12 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_process.execute(process, facts.home),
     )
     return Plan(steps)
+
+
+def joined(stage: int, kinds: int) -> Iterator[Step]:
+    """Join these of the container's kernel namespaces; setns(2) refuses to be asked for none."""
+    if kinds:
+        yield Step("exec", stage, op.JoinProcess("process", kinds))
 
 
 def privileges_given_up(process: Process, facts: Facts) -> Iterator[Step]:

@@ -106,8 +106,11 @@ def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
         raise FailedPrecondition(f"config.json: {place}: {where}{error.strerror}") from None
 
 
-def cgroup_facts(cgroup: Cgroup) -> CgroupFacts:
-    """Where a process enters, and what the hierarchies are called."""
+def cgroup_facts(cgroup: Cgroup, beside: int = 0) -> CgroupFacts:
+    """Where a process enters, and what the hierarchies are called.
+
+    beside: pid of the container's first process, where there is one already.
+    """
     hierarchies = tuple(
         Hierarchy(
             os.path.basename(h.mountpoint), _mount_options(h.controllers), cgroup.paths[h.controllers[0]]
@@ -115,7 +118,10 @@ def cgroup_facts(cgroup: Cgroup) -> CgroupFacts:
         for h in layout().legacy
         if h.controllers[0] in cgroup.paths
     )
-    return CgroupFacts(tuple(cgroup.task_files()), cgroup.unified_directory() or "", hierarchies)
+    entrance = cgroup.entrance(beside) if beside else cgroup.unified_directory()
+    unified = layout().unified
+    tree = unified.mountpoint if unified else ""
+    return CgroupFacts(tuple(cgroup.task_files()), entrance or "", hierarchies, tree)
 
 
 def _mount_options(controllers: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,7 +213,7 @@ def execute_in(
         facts = Facts(
             id=container.id,
             bundle=container.bundle,
-            cgroups=cgroup_facts(cgroup),
+            cgroups=cgroup_facts(cgroup, container.pid),
             filter_program=program,
             filter_flags=flags,
             home=_home_inside(container, process),

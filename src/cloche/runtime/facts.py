@@ -21,12 +21,13 @@ class CgroupFacts(Record):
     """Where the container's process goes, and what a cgroup mount shows.
 
     tasks: v1 files to write 0 to. unified: cgroup2 directory to be born in, or empty.
-    hierarchies: of v1, empty on a unified machine.
+    hierarchies: of v1, empty on a unified machine. tree: where the host has cgroup2 mounted, or empty.
     """
 
     tasks: tuple[str, ...] = ()
     unified: str = ""
     hierarchies: tuple[Hierarchy, ...] = ()
+    tree: str = ""
 
 
 class Listener(Record):

@@ -68,7 +68,7 @@ def joined_namespaces(config: Config) -> Iterator[Step]:
     """
     joined = {kind: path for kind, path in wanted(config).items() if path}
     for kind in joined:
-        if kind != "user":
+        if kind != "user" and not (kind == "cgroup" and _is_joined_inside(config)):
             deferrable = int("user" in joined)
             join = op.JoinNamespace(f"namespace:{kind}", KINDS[kind], deferrable)
             yield Step(f"linux.namespaces {kind}", STAGE_ONE, join)
@@ -167,8 +167,20 @@ def host_uid(config: Config, uid: int) -> int | None:
     return None
 
 
+def _is_joined_inside(config: Config) -> bool:
+    """Whether a cgroup namespace is joined after the cgroup was entered.
+
+    Where cgroup2 is mounted with nsdelegate nobody is born outside of his cgroup namespace (ENOENT).
+    But inside a user namespace the join of one of the host's would be refused.
+    """
+    return "user" not in wanted(config)
+
+
 def unshared_namespaces(config: Config) -> Iterator[Step]:
     """The cgroup namespace, whose root is where the process is when it is made: after the joins."""
+    if wanted(config).get("cgroup") and _is_joined_inside(config):
+        join = op.JoinNamespace("namespace:cgroup", KINDS["cgroup"], 0)
+        yield Step("linux.namespaces cgroup", STAGE_TWO, join)
     if is_new(config, "cgroup"):
         yield Step("linux.namespaces cgroup", STAGE_TWO, op.UnshareNamespaces(KINDS["cgroup"]))
 

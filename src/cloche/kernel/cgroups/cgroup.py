@@ -13,7 +13,7 @@ import os
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.kernel.cgroups import processes
 from cloche.kernel.cgroups.files import Write, read, write, write_all
-from cloche.kernel.cgroups.layout import UNIFIED, Layout
+from cloche.kernel.cgroups.layout import UNIFIED, Layout, parse_membership
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,6 +227,25 @@ class Cgroup:
         """The cgroup2 directory, to be opened for CLONE_INTO_CGROUP; None where there is none."""
         return self.paths.get(UNIFIED)
 
+    def entrance(self, pid: int) -> str | None:
+        """The cgroup2 directory in which one more process can be born, beside `pid`, who is inside.
+
+        That is the container's own, unless the container divided it (systemd inside does): a cgroup that
+        hands controllers to its children takes no processes (EBUSY).
+        """
+        own = self.paths.get(UNIFIED)
+        if own is None or not self._layout.unified or not read(f"{own}/cgroup.subtree_control"):
+            return own
+        with open(f"/proc/{pid}/cgroup", "rb", buffering=0) as file:
+            place = parse_membership(file.readall()).get((UNIFIED,), "/")
+        directory = self._layout.unified.mountpoint + place
+        while directory.startswith(f"{own}/"):
+            # A threaded cgroup takes threads of processes that are above it, and no process (EOPNOTSUPP).
+            if read(f"{directory}/cgroup.type") != "threaded":
+                return directory
+            directory = os.path.dirname(directory)
+        return own
+
     def delegate(self, uid: int) -> None:
         """Let a user of the host arrange processes in the cgroup2 directory, but not its limits.
 
@@ -297,6 +316,7 @@ class Cgroup:
         """
         unified = self.paths.get(UNIFIED)
         if signal == 9 and unified and processes.kill_unified(unified) and len(self._directories()) == 1:
+            self._release()
             return
         was_frozen = self.frozen()
         try:
