@@ -23,7 +23,7 @@ TIMEOUT_S = 60
 # They sleep in steps of a second while they wait for containers; so several at once.
 WORKERS = 4
 # All use one cgroup, `/cgrouptest`, whichever runtime they try.
-_SHARED_CGROUP = ("linux_cgroups_", "delete_resources")
+_SHARED_CGROUP = ("linux_cgroups_", "delete_")
 
 # Debian's crun refuses the version of the specification that the suite writes, not what is in it.
 _OLDER_CONFIG = r"""
