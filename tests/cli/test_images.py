@@ -139,3 +139,30 @@ def test_a_pull_is_interrupted_at_once_and_quietly(machine: Machine, number: sig
             _, errors = process.communicate(timeout=20)
             connection.close()
     assert (process.returncode, errors) == (-number, b"")
+
+
+def test_import_makes_an_image_of_a_root_file_system(machine: Machine, name: str, tmp_path: Path) -> None:
+    machine.ok("create", "--name", name, IMAGE, "true")
+    archive = tmp_path / "root.tar"
+    machine.ok("export", "-o", str(archive), name)
+    words = ("-c", 'ENTRYPOINT ["/bin/sh", "-c"]', "-c", "CMD echo $WHO", "-c", "ENV WHO=me", "-m", "by hand")
+    identifier = machine.ok("import", *words, str(archive), "imported:1").strip()
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", identifier)
+    assert machine.ok("image", "inspect", "-f", "{{.Id}}", "imported:1").strip() == identifier
+    assert machine.ok("run", "--rm", "imported:1", "echo $WHO") == "me\n"
+    assert "by hand" in machine.ok("history", "imported:1")
+    machine.ok("import", "-", "imported:2", typed=archive.read_bytes())
+    assert machine.ok("run", "--rm", "imported:2", "echo", "piped") == "piped\n"
+    assert machine.run("run", "--rm", "imported:2").returncode == 125
+    machine.ok("rmi", "imported:1", "imported:2")
+
+
+def test_import_refuses_what_it_cannot_do(machine: Machine, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    machine.ok("save", "-o", str(archive), IMAGE)
+    assert "archive of images" in machine.refused("import", "-c", "USER me", str(archive))
+    assert "pipe it in" in machine.refused("import", "https://example.com/root.tar")
+    assert "no such file" in machine.refused("import", str(tmp_path / "none.tar"))
+    (tmp_path / "text").write_text("no archive" * 100)
+    machine.refused("import", str(tmp_path / "text"), "text:1")
+    assert "text" not in machine.ok("images")

@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "unpause": ("lifecycle", "UNPAUSE", "Let frozen containers go on"),
     "wait": ("lifecycle", "WAIT", "Wait until containers end, and print their exit codes"),
     "history": ("images", "HISTORY", "Show how an image was made"),
-    "import": ("transfer", "IMPORT", "Read images from an OCI or docker archive"),
+    "import": ("transfer", "IMPORT", "Make an image of a root file system in a tar archive"),
     "load": ("transfer", "LOAD", "Read images from an OCI or docker archive"),
     "rmi": ("images", "RMI", "Remove images"),
     "save": ("transfer", "SAVE", "Write images to an archive"),

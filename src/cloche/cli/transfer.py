@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from cloche.cli.arguments import Command
+from cloche.cli.arguments import Command, WrongCountError
 from cloche.cli.output import line, one_line, warn
-from cloche.errors import FailedPrecondition
+from cloche.errors import FailedPrecondition, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cloche.cli.arguments import Parsed
     from cloche.cli.session import Session
+    from cloche.engine.images import Image
 
 
 def _load(session: Session, parsed: Parsed) -> int:
@@ -24,18 +25,41 @@ def _load(session: Session, parsed: Parsed) -> int:
 
 def _import(session: Session, parsed: Parsed) -> int:
     path = parsed.text("input")
+    if not path and not parsed.arguments:
+        raise WrongCountError("'cloche import' requires at least 1 argument")
     names = parsed.arguments if path else parsed.arguments[1:]
-    return _read(session, path or parsed.arguments[0], quiet=False, name=names[0] if names else "")
+    path = path or parsed.arguments[0]
+    if path.startswith(("http://", "https://")):
+        raise InvalidArgument(f"{path}: is not fetched here; pipe it in: curl URL | cloche import -")
+    images, is_root = session.engine.images.import_archive(
+        _source(path),
+        name=names[0] if names else "",
+        changes=parsed.all("change"),
+        message=parsed.text("message") or "",
+        platform=parsed.text("platform") or "",
+    )
+    for image in images:
+        line(image.id if is_root else _loaded(image))
+    return 0
 
 
 def _read(session: Session, path: str, *, quiet: bool, name: str) -> int:
-    if path == "-" and os.isatty(0):
-        raise FailedPrecondition("an archive is expected: give its path with -i, or pipe it in")
-    source: str | BinaryIO = sys.stdin.buffer if path == "-" else path
-    for image in session.engine.images.load(source, name=name):
+    for image in session.engine.images.load(_source(path), name=name):
         if not quiet:
-            line(f"Loaded image: {image.name}" if image.reference else f"Loaded image ID: {image.id}")
+            line(_loaded(image))
     return 0
+
+
+def _source(path: str) -> str | BinaryIO:
+    if path != "-":
+        return path
+    if os.isatty(0):
+        raise FailedPrecondition("an archive is expected: give its path with -i, or pipe it in")
+    return sys.stdin.buffer
+
+
+def _loaded(image: Image) -> str:
+    return f"Loaded image: {image.name}" if image.reference else f"Loaded image ID: {image.id}"
 
 
 def _save(session: Session, parsed: Parsed) -> int:
@@ -65,13 +89,23 @@ _INPUT = ("input", "i", "string", "Read this file, not standard input")
 
 LOAD = Command("[OPTIONS]", _load, groups=(("Options", (_INPUT, ("quiet", "q", "bool", "Print nothing"))),))
 IMPORT = Command(
-    "[OPTIONS] FILE|DIRECTORY|- [NAME]",
+    "[OPTIONS] FILE|DIRECTORY|- [NAME[:TAG]]",
     _import,
-    groups=(("Options", (_INPUT,)),),
+    groups=(
+        (
+            "Options",
+            (
+                ("change", "c", "list", "Dockerfile instruction for the new image, as 'CMD [\"sh\"]'"),
+                _INPUT,
+                ("message", "m", "string", "Comment in the new image's history"),
+                _PLATFORM,
+            ),
+        ),
+    ),
     maximum=2,
     description=(
-        "Read images from an OCI or docker archive, or from an OCI layout.\n"
-        "NAME is given to an image that has none there."
+        "Make an image of a root file system in a tar archive, and give it a name.\n"
+        "An OCI or docker archive or an OCI layout is loaded; NAME is for an image that has none there."
     ),
 )
 SAVE = Command(

@@ -348,6 +348,26 @@ class Images:
 
         return [self.get(each) for each in load(self._context, source, name)]
 
+    def import_archive(
+        self,
+        source: str | BinaryIO,
+        *,
+        name: str = "",
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+    ) -> tuple[Sequence[Image], bool]:
+        """Make an image of a root file system in a tar archive; an archive of images is loaded.
+
+        changes: Dockerfile instructions. message: for the history. platform: what the files are for.
+        Returns the images, and whether it was a root file system.
+        """
+        from cloche.engine.transfer import take_in
+
+        what_for = _platform(platform) if platform else None
+        done = take_in(self._context, source, name, changes=changes, message=message, platform=what_for)
+        return [self.get(each, platform=platform) for each in done.names], done.is_root
+
     def save(self, images: Iterable[str], file: BinaryIO, *, platform: str = "") -> None:
         """Write images to an archive that is an OCI and a docker archive in one."""
         from cloche.engine.transfer import save
