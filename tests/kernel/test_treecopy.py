@@ -3,11 +3,15 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from cloche.store.snapshots.copy_tree import copy_tree
+from cloche.kernel import treecopy
+from cloche.kernel.treecopy import copy_tree
+
+BOTH_WAYS = pytest.mark.parametrize("exact", [True, False])
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def attributes(path: Path) -> tuple[object, ...]:
     return status.st_mode, status.st_uid, status.st_gid, status.st_rdev, times, xattrs
 
 
-def test_every_kind_of_file_keeps_what_makes_it_what_it_is(source: Path, target: Path) -> None:
+def test_every_kind_of_file_keeps_what_makes_it_what_it_is(root: None, source: Path, target: Path) -> None:
     (source / "file").write_bytes(b"data")
     (source / "program").write_bytes(b"#!")
     (source / "link").symlink_to("missing")
@@ -63,21 +67,24 @@ def test_every_kind_of_file_keeps_what_makes_it_what_it_is(source: Path, target:
         times = (10**18 + number, 10**18 + number * 7 + 1)
         os.utime(source / name, ns=times, follow_symlinks=False)
     before = {name: attributes(source / name) for name in names}
-    copy_tree(str(source), str(target))
+    copy_tree(str(source), str(target), exact=True)
     assert {name: attributes(target / name) for name in names} == before
     assert sorted(os.listdir(target)) == sorted(os.listdir(source))
     assert (target / "file").read_bytes() == b"data"
     assert os.readlink(target / "link") == "missing"
 
 
-def test_hard_links_stay_links_and_are_not_links_to_the_original(source: Path, target: Path) -> None:
+@BOTH_WAYS
+def test_hard_links_stay_links_and_are_not_links_to_the_original(
+    source: Path, target: Path, exact: bool
+) -> None:
     (source / "a").write_bytes(b"x")
     (source / "d/e").mkdir(parents=True)
     os.link(source / "a", source / "d/b")
     os.link(source / "a", source / "d/e/c")
     (source / "s").symlink_to("x")
     os.link(source / "s", source / "d/s2", follow_symlinks=False)
-    copy_tree(str(source), str(target))
+    copy_tree(str(source), str(target), exact=exact)
     numbers = {os.stat(target / name).st_ino for name in ("a", "d/b", "d/e/c")}
     assert len(numbers) == 1
     assert os.stat(target / "a").st_nlink == 3
@@ -85,39 +92,102 @@ def test_hard_links_stay_links_and_are_not_links_to_the_original(source: Path, t
     assert os.lstat(target / "s").st_ino == os.lstat(target / "d/s2").st_ino
 
 
-def test_holes_stay_holes(source: Path, target: Path) -> None:
+@BOTH_WAYS
+def test_holes_stay_holes(root: None, source: Path, target: Path, exact: bool) -> None:
     with open(source / "sparse", "wb") as file:
         file.seek(5 << 20)
         file.write(b"middle")
         file.truncate(50 << 20)
     with open(source / "empty", "wb") as file:
         file.truncate(10 << 20)
-    copy_tree(str(source), str(target))
+    copy_tree(str(source), str(target), exact=exact)
     for name in ("sparse", "empty"):
         assert os.stat(target / name).st_size == os.stat(source / name).st_size
         assert os.stat(target / name).st_blocks <= os.stat(source / name).st_blocks + 8
         assert (target / name).read_bytes() == (source / name).read_bytes()
 
 
-def test_a_large_file_is_copied_whole(source: Path, target: Path) -> None:
+@BOTH_WAYS
+def test_a_large_file_is_copied_whole(root: None, source: Path, target: Path, exact: bool) -> None:
     data = os.urandom(3_000_001)
     (source / "large").write_bytes(data)
-    copy_tree(str(source), str(target))
+    copy_tree(str(source), str(target), exact=exact)
     assert (target / "large").read_bytes() == data
 
 
-def test_names_that_are_not_text_are_copied(source: Path, target: Path) -> None:
+@BOTH_WAYS
+def test_names_that_are_not_text_are_copied(root: None, source: Path, target: Path, exact: bool) -> None:
     name = os.fsdecode(b"\xff\xfe" + b"x" * 250)
     (source / name).touch()
-    copy_tree(str(source), str(target))
+    copy_tree(str(source), str(target), exact=exact)
     assert os.listdir(target) == [name]
 
 
-def test_a_deep_tree_is_copied(source: Path, target: Path) -> None:
+@BOTH_WAYS
+def test_a_deep_tree_is_copied(root: None, source: Path, target: Path, exact: bool) -> None:
     deep = source
     for _ in range(100):
         deep = deep / "directory"
     deep.mkdir(parents=True)
     (deep / "file").write_text("deep")
-    copy_tree(str(source), str(target))
+    copy_tree(str(source), str(target), exact=exact)
     assert (target / deep.relative_to(source) / "file").read_text() == "deep"
+
+
+def test_a_containers_files_come_without_devices_sockets_and_marks_of_overlayfs(
+    root: None, source: Path, target: Path
+) -> None:
+    os.mknod(source / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.link(source / "null", source / "null2")
+    os.mkfifo(source / "fifo", 0o640)
+    (source / "d").mkdir()
+    os.mknod(source / "d/disk", stat.S_IFBLK | 0o660, os.makedev(254, 0))
+    os.mknod(source / "socket", stat.S_IFSOCK | 0o600)
+    os.setxattr(source / "d", "trusted.overlay.opaque", b"y")
+    os.setxattr(source / "d", "user.note", b"mine")
+    copy_tree(str(source), str(target), exact=False)
+    assert sorted(path.name for path in target.rglob("*")) == ["d", "fifo"]
+    assert os.listxattr(target / "d") == ["user.note"]
+    assert stat.S_IMODE(os.stat(target / "fifo").st_mode) == 0o640
+
+
+def test_attributes_that_the_target_does_not_take_are_left_out_or_an_error(
+    root: None, source: Path, target: Path
+) -> None:
+    (source / "file").touch()
+    os.setxattr(source / "file", "user.note", b"mine")
+    subprocess.run(["mount", "-t", "ramfs", "ramfs", target], check=True)
+    try:
+        with pytest.raises(OSError, match="not supported"):
+            copy_tree(str(source), str(target), exact=True)
+        (target / "file").unlink()
+        copy_tree(str(source), str(target), exact=False)
+        assert (target / "file").exists()
+    finally:
+        subprocess.run(["umount", target], check=True)
+
+
+def test_what_took_a_files_place_meanwhile_is_left_out(root: None, source: Path, target: Path) -> None:
+    os.mkfifo(source / "name")
+    (source / "was").touch()
+    opened = [os.open(each, os.O_RDONLY) for each in (source, target)]
+    try:
+        copier = treecopy._Copier(opened[1], exact=False)
+        assert not copier._file(opened[0], opened[1], "name", os.stat(source / "was"))
+    finally:
+        for each in opened:
+            os.close(each)
+    assert os.listdir(target) == []
+
+
+def test_a_link_in_the_place_of_a_directory_is_not_followed(root: None, source: Path, target: Path) -> None:
+    (source / "name").symlink_to("/etc")
+    opened = [os.open(each, os.O_RDONLY) for each in (source, target)]
+    try:
+        (target / "name").mkdir()
+        with pytest.raises(NotADirectoryError):
+            treecopy._Copier(opened[1], exact=False)._enter(opened[0], opened[1], "name", "name")
+    finally:
+        for each in opened:
+            os.close(each)
+    assert os.listdir(target / "name") == []
