@@ -250,9 +250,7 @@ class _Run:
             fresh = not os.path.exists(path)
             os.makedirs(path, 0o755, exist_ok=True)
             if fresh and option.copy_up:
-                from cloche.engine.treecopy import copy_contents
-
-                copy_contents(root, option.target, path)
+                volumes.fill(root, option.target, path)
             found.append(Place(option, path))
         return found
 

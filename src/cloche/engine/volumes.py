@@ -68,15 +68,36 @@ class Volumes:
 
         root: a descriptor of the container's root directory.
         """
-        from cloche.engine.treecopy import copy_contents
-
         for option in self.fresh:
-            copy_contents(root, option.target, self._context.volume(self.names[option.target]))
+            fill(root, option.target, self._context.volume(self.names[option.target]))
 
     def undo(self) -> None:
         """Remove the volumes that were made."""
         for name in self._made:
             remove(self._context, name)
+
+
+def fill(root: int, path: str, destination: str) -> None:
+    """Copy what a directory inside a container holds, and its own owner, mode and times.
+
+    root: the container's root directory; path: resolved in it; nothing happens where it is no
+    directory. destination: an existing, empty directory of the host.
+    """
+    from cloche.kernel.paths import open_in_root
+    from cloche.kernel.treecopy import copy_directory
+
+    try:
+        source = open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        target = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            copy_directory(source, target, exact=False)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
 
 
 def places(context: Context, kept: Kept) -> Iterator[Place]:

@@ -59,7 +59,7 @@ class CopyUp(CallerOperation):
         from cloche.kernel.treecopy import copy_directory
 
         asked = os.fstat(target)
-        copy_directory(source, target)
+        copy_directory(source, target, exact=False)
         keys = {word.partition("=")[0] for word in self.words}
         os.fchown(target, asked.st_uid if "uid" in keys else -1, asked.st_gid if "gid" in keys else -1)
         if "mode" in keys:

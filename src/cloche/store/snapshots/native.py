@@ -48,13 +48,13 @@ class Native(LocalSnapshotter):
         tx.after_commit(lambda: self._fill(tx.metadata, key, snapshot, filling))
 
     def _fill(self, metadata: Metadata, key: str, snapshot: Snapshot, filling: _Filling) -> None:
-        from cloche.store.snapshots.copy_tree import copy_tree
+        from cloche.kernel.treecopy import copy_tree
 
         try:
             with metadata.read() as tx:
                 wanted = self._is(tx, key, snapshot)
             if wanted:
-                copy_tree(self._directory(snapshot.parents[0]), filling.path)
+                copy_tree(self._directory(snapshot.parents[0]), filling.path, exact=True)
                 faults.point("snapshot.copied")
             with metadata.write() as tx:
                 if self._is(tx, key, snapshot):
