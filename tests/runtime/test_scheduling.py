@@ -42,6 +42,12 @@ def test_clocks_are_offset(runtime: Runtime, bundle: Bundle) -> None:
     assert abs(inside - time.clock_gettime(time.CLOCK_BOOTTIME) - 1_000_000) < 60
 
 
+def test_a_time_namespace_needs_no_offsets(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.linux["namespaces"].append({"type": "time"})
+    ours = os.readlink("/proc/self/ns/time")
+    assert runtime.output(bundle, "readlink /proc/self/ns/time").strip() != ours
+
+
 def test_exec_runs_on_the_processors_it_was_given(runtime: Runtime, bundle: Bundle) -> None:
     process = {
         "args": ["grep", "Cpus_allowed_list", "/proc/self/status"],
