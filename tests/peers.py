@@ -12,6 +12,7 @@ import pytest
 
 # The program a test asks for, and the Debian package that has it.
 PACKAGES = {
+    "apt-cache": "apt",
     "apt-get": "apt",
     "bwrap": "bubblewrap",
     "buildah": "buildah",
@@ -23,11 +24,14 @@ PACKAGES = {
     "crun": "crun",
     "ctr": "containerd",
     "debootstrap": "debootstrap",
+    "dpkg-deb": "dpkg",
     "docker-registry": "docker-registry",
     "hyperfine": "hyperfine",
     "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
     "podman": "podman",
     "ps": "procps",
+    "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",
     "skopeo": "skopeo",
     "strace": "strace",
