@@ -23,7 +23,9 @@ hypothesis.settings.load_profile("cloche")
 os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
 
 # A test that asks for one of these is part of the system's tests.
-SYSTEM_FIXTURES = {"bundle", "busybox_rootfs", "cgroup_parent", "containerd", "guest", "peer", "registry", "root"}
+SYSTEM_FIXTURES = {
+    *("bundle", "busybox_rootfs", "cgroup_parent", "containerd", "guest", "peer", "registry", "root"),
+}
 
 _first_seen: dict[str, str] = {}
 _network = leftovers.network()
