@@ -170,6 +170,13 @@ def test_a_limit_without_its_controller_is_refused_by_name(new_cgroup: NewCgroup
         legacy.apply({"unified": {"memory.max": "1"}})
 
 
+def test_what_cgroup2_cannot_do_is_not_left_out_in_silence(new_cgroup: NewCgroup) -> None:
+    cgroup = new_cgroup()
+    unified = Cgroup.load(layout(), {name: path for name, path in cgroup.paths.items() if name == ""})
+    with pytest.raises(FailedPrecondition, match=r"network\.classID: this machine has no 'net_cls' cgroup"):
+        unified.apply({"network": {"classID": 255}})
+
+
 @pytest.mark.skipif(layout().mode != "hybrid", reason="only a hybrid machine keeps cgroup2 aside")
 def test_on_a_hybrid_machine_cgroup2_is_left_as_it_is(new_cgroup: NewCgroup) -> None:
     unified = layout().unified
