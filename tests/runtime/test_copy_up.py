@@ -77,6 +77,11 @@ def test_a_read_only_one_is_filled_first(runtime: Runtime, filled: Bundle) -> No
     assert text.endswith("Read-only file system\n 711 7\n")
 
 
+def test_it_has_its_mounts_attributes(runtime: Runtime, filled: Bundle) -> None:
+    filled.config["mounts"].append(tmpfs("/data", "noatime", "nosuid", "noexec"))
+    assert "nosuid,noexec,noatime" in runtime.output(filled, "grep ' /data ' /proc/self/mounts")
+
+
 def test_a_symlinked_destination_is_looked_up_in_the_root(
     runtime: Runtime, filled: Bundle, tmp_path: Path
 ) -> None:

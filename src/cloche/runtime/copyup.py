@@ -10,6 +10,7 @@ import os
 import stat
 
 from cloche.kernel.mount_options import MountOptions
+from cloche.kernel.syscalls import MOUNT_ATTR__ATIME
 from cloche.runtime.caller import CallerOperation, Performing
 
 TYPE_CHECKING = False
@@ -35,7 +36,9 @@ class CopyUp(CallerOperation):
         """See the class."""
         from cloche.kernel.mounts import filesystem
 
-        options = MountOptions(set_attributes=self.attributes, data=self.words)
+        # One of the kinds of access time can be set only where all are cleared.
+        cleared = MOUNT_ATTR__ATIME if self.attributes & MOUNT_ATTR__ATIME else 0
+        options = MountOptions(set_attributes=self.attributes, clear_attributes=cleared, data=self.words)
         mount = performing.descriptors[self.slot] = filesystem("tmpfs", "tmpfs", options)
         if not self.base:
             return
