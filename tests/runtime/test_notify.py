@@ -47,14 +47,18 @@ class Agent(threading.Thread):
 
     def run(self) -> None:
         while True:
-            waiting = [self.stop, self.socket.fileno(), *self.listeners]
-            ready = select.select(waiting, [], [])[0]
-            if self.stop in ready:
-                return
-            if self.socket.fileno() in ready:
-                self._accept()
-            for listener in set(ready) & set(self.listeners):
-                self._answer(listener)
+            waiting = select.poll()
+            for descriptor in (self.stop, self.socket.fileno(), *self.listeners):
+                waiting.register(descriptor, select.POLLIN)
+            for descriptor, events in waiting.poll():
+                if descriptor == self.stop:
+                    return
+                if descriptor == self.socket.fileno():
+                    self._accept()
+                elif events & select.POLLIN:
+                    self._answer(descriptor)
+                else:  # nobody uses the filter any more: before Linux 6.11 one would wait for ever
+                    self._forget(descriptor)
 
     def _accept(self) -> None:
         connection, _ = self.socket.accept()
@@ -74,8 +78,11 @@ class Agent(threading.Thread):
             self.calls.append(number)
             fcntl.ioctl(listener, SEND, struct.pack("<QqiI", identity, 0, -ANSWER, 0))
         except OSError:
-            self.listeners.remove(listener)
-            os.close(listener)
+            self._forget(listener)
+
+    def _forget(self, listener: int) -> None:
+        self.listeners.remove(listener)
+        os.close(listener)
 
     def close(self) -> None:
         os.write(self.wake, b".")
