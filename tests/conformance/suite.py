@@ -22,7 +22,7 @@ def built(folder: Path) -> Path:
     """The folder of the built programs, below `folder`. Built once for each version of the suite."""
     go = shutil.which("go")
     if go is None:
-        raise Missing("the validation suite is built with Go: apt-get install golang-go (1.21 or newer)")
+        raise Missing("the validation suite is built with Go: install 1.21 or newer (https://go.dev/dl)")
     programs = folder / VERSION
     if not (programs / "complete").exists():
         _build(go, programs)
