@@ -6,9 +6,8 @@ import time
 
 from cloche.cli import human, table
 from cloche.cli.arguments import Command
-from cloche.cli.lifecycle import confirmed
-from cloche.cli.output import line, one_line, warn, write
-from cloche.errors import ClocheError
+from cloche.cli.lifecycle import confirmed, in_turn
+from cloche.cli.output import write
 from cloche.shim import timestamps
 from cloche.spec import reference as references
 
@@ -143,15 +142,8 @@ def _tag(session: Session, parsed: Parsed) -> int:
 
 
 def _remove(session: Session, parsed: Parsed) -> int:
-    status = 0
-    for name in parsed.arguments:
-        try:
-            for said in session.engine.images.remove(name, force=parsed.on("force")):
-                line(one_line(said))
-        except ClocheError as error:
-            warn(str(error))
-            status = 1
-    return status
+    force = parsed.on("force")
+    return in_turn(parsed.arguments, lambda name: session.engine.images.remove(name, force=force))
 
 
 def _prune(session: Session, parsed: Parsed) -> int:

@@ -16,21 +16,30 @@ if TYPE_CHECKING:
 _CONTAINERS = "CONTAINER [CONTAINER...]"
 
 
-def each(names: Iterable[str], act: Callable[[str], object]) -> int:
-    """Do the same to everything named; print each name that it went well with, as docker does.
+def in_turn(names: Iterable[str], act: Callable[[str], Iterable[str]]) -> int:
+    """Do the same to everything named, and print the lines it gives, each one once it is known.
 
     An error is told and the next one done; the exit code then is 1.
     """
     status = 0
     for name in names:
         try:
-            act(name)
+            for said in act(name):
+                line(one_line(said))
         except ClocheError as error:
             warn(str(error))
             status = 1
-        else:
-            line(one_line(name))
     return status
+
+
+def each(names: Iterable[str], act: Callable[[str], object]) -> int:
+    """`in_turn`, printing each name that it went well with, as docker does."""
+
+    def done(name: str) -> Iterable[str]:
+        act(name)
+        return (name,)
+
+    return in_turn(names, done)
 
 
 def confirmed(parsed: Parsed, what: str) -> bool:
@@ -85,14 +94,7 @@ def _rename(session: Session, parsed: Parsed) -> int:
 
 
 def _wait(session: Session, parsed: Parsed) -> int:
-    status = 0
-    for name in parsed.arguments:
-        try:
-            line(str(session.engine.containers.wait(name)))
-        except ClocheError as error:
-            warn(str(error))
-            status = 1
-    return status
+    return in_turn(parsed.arguments, lambda name: (str(session.engine.containers.wait(name)),))
 
 
 def _prune(session: Session, parsed: Parsed) -> int:

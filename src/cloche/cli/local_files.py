@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _CHUNK = 1 << 20
-_KINDS = {
-    stat.S_IFREG: tarentry.FILE,
-    stat.S_IFDIR: tarentry.DIRECTORY,
-    stat.S_IFLNK: tarentry.SYMLINK,
-    stat.S_IFCHR: tarentry.CHARACTER,
-    stat.S_IFBLK: tarentry.BLOCK_DEVICE,
-    stat.S_IFIFO: tarentry.FIFO,
-}
 
 
 def pack(path: str, name: str, write: Callable[[bytes], object], *, owners: bool) -> None:
@@ -60,7 +52,7 @@ class _Packer:
 
     def add(self, path: str, place: bytes) -> None:
         found = os.lstat(path)
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        kind = tarentry.KIND_OF_FILE.get(stat.S_IFMT(found.st_mode))
         if kind is None:
             return
         owner = (found.st_uid, found.st_gid) if self._owners else (0, 0)

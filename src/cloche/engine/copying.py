@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_KINDS = {
-    stat.S_IFREG: tarentry.FILE,
-    stat.S_IFDIR: tarentry.DIRECTORY,
-    stat.S_IFLNK: tarentry.SYMLINK,
-    stat.S_IFCHR: tarentry.CHARACTER,
-    stat.S_IFBLK: tarentry.BLOCK_DEVICE,
-    stat.S_IFIFO: tarentry.FIFO,
-}
 
 
 def stat_path(context: Context, row: Container, path: str) -> dict[str, Any]:
@@ -148,7 +140,7 @@ class _Archive:
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        kind = tarentry.KIND_OF_FILE.get(stat.S_IFMT(found.st_mode))
         if kind is None:
             return
         entry = Entry(place, kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)

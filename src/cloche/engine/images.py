@@ -182,31 +182,24 @@ class Images:
 
     def _unpack(self, row: store.Image, platform: str) -> Resolution:
         """Find the image for a platform and unpack it, as a pull would have."""
-        from cloche.image import closure, resolve
-        from cloche.image.unpack import unpack
+        from cloche.image import resolve
+        from cloche.image.install import install
         from cloche.spec.image import Descriptor
 
         target = Descriptor(row.target.media_type, row.target.digest, row.target.size)
         read = resolve.from_content(self._context.content)
         chosen = resolve.choose(target, _platform(platform), read, name=familiar(row.name))
-        snapshotter = self._context.snapshotter()
-        unpack(
-            chosen.manifest,
-            chosen.config,
+        install(
+            row.name,
+            chosen,
             content=self._context.content,
             metadata=self._context.metadata,
-            snapshotter=snapshotter,
+            namespace=self._context.namespace,
+            platform=platform,
+            snapshotter=self._context.snapshotter(),
+            labels=row.labels,
         )
-        with self._context.metadata.write() as tx:
-            closure.record(
-                tx,
-                self._context.namespace,
-                row.name,
-                chosen,
-                platform=platform,
-                snapshotter=snapshotter.name,
-                labels=row.labels,
-            )
+        with self._context.metadata.read() as tx:
             found = store.resolution(tx, row.target.digest, platform)
         if found is None:
             raise NotFound(f"no such image: {familiar(row.name)} for {platform}")

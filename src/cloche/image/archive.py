@@ -14,10 +14,10 @@ from __future__ import annotations
 import os
 
 from cloche.errors import ClocheError, DataLoss, InvalidArgument, NotFound
-from cloche.image import closure, compression, docker_archive, resolve
+from cloche.image import compression, docker_archive, resolve
 from cloche.image.extract import as_domain_error
 from cloche.image.incoming import Incoming, read_directory, read_tar
-from cloche.image.unpack import Unpacking
+from cloche.image.install import install
 from cloche.spec import image as documents
 from cloche.spec import reference as references
 from cloche.spec.document import loads
@@ -217,23 +217,16 @@ def _record(
     """Choose the image for the platform, check that all of it is here, unpack it and give it its name."""
     chosen = _choose(target, platform, content, name)
     _check_blobs(chosen, content, name)
-    if snapshotter is None:
-        with metadata.write() as tx:
-            return closure.record(tx, namespace, name, chosen, platform=str(platform))
-    with Unpacking(
-        chosen.manifest,
-        chosen.config,
+    return install(
+        name,
+        chosen,
         content=content,
         metadata=metadata,
+        namespace=namespace,
+        platform=str(platform),
         snapshotter=snapshotter,
         limits=limits,
-    ) as unpacking:
-        unpacking.extract()
-        with metadata.write() as tx:
-            unpacking.commit(tx)
-            return closure.record(
-                tx, namespace, name, chosen, platform=str(platform), snapshotter=snapshotter.name
-            )
+    )
 
 
 def _choose(target: Descriptor, platform: Platform, content: ContentStore, name: str) -> Chosen:

@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 20
 _ATTRIBUTES = ("security.capability", "user.")
-_KINDS = {
-    stat.S_IFREG: tarentry.FILE,
-    stat.S_IFDIR: tarentry.DIRECTORY,
-    stat.S_IFLNK: tarentry.SYMLINK,
-    stat.S_IFCHR: tarentry.CHARACTER,
-    stat.S_IFBLK: tarentry.BLOCK_DEVICE,
-    stat.S_IFIFO: tarentry.FIFO,
-}
 
 
 def write_layer(difference: Difference, write: Callable[[bytes], object]) -> None:
@@ -49,7 +41,7 @@ def write_layer(difference: Difference, write: Callable[[bytes], object]) -> Non
 
 def _write_entry(tree: Tree, path: str, archive: Writer, links: dict[tuple[int, int], bytes]) -> None:
     found = tree.stat(path)
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode)) if found is not None else None
+    kind = tarentry.KIND_OF_FILE.get(stat.S_IFMT(found.st_mode)) if found is not None else None
     if found is None or kind is None:
         return
     name = os.fsencode(path)

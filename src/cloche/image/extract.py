@@ -166,16 +166,20 @@ class Extractor:
         try:
             if entry.size:
                 self._fill(fd, entry)
-            if entry.uid != self._uid or entry.gid != self._gid:
-                os.fchown(fd, entry.uid, entry.gid)
-            if mode & _SPECIAL or not self._exact_modes:
-                os.fchmod(fd, mode)
-            if entry.xattrs:
-                _set_attributes(fd, entry.xattrs)
-            mtime = entry.mtime_ns
-            os.utime(fd, ns=(mtime if entry.atime_ns is None else entry.atime_ns, mtime))
+            self._describe(fd, entry, has_mode=self._exact_modes and not mode & _SPECIAL)
         finally:
             os.close(fd)
+
+    def _describe(self, fd: int, entry: Entry, *, has_mode: bool = False) -> None:
+        """Give what is open its owner, mode, attributes and times. has_mode: it was made with it."""
+        if entry.uid != self._uid or entry.gid != self._gid:
+            os.fchown(fd, entry.uid, entry.gid)
+        if not has_mode:
+            os.fchmod(fd, entry.mode)
+        if entry.xattrs:
+            _set_attributes(fd, entry.xattrs)
+        mtime = entry.mtime_ns
+        os.utime(fd, ns=(mtime if entry.atime_ns is None else entry.atime_ns, mtime))
 
     def _fill(self, fd: int, entry: Entry) -> None:
         if entry.sparse is not None:
@@ -306,13 +310,7 @@ class Extractor:
                     continue  # something later in the archive took its place
                 raise
             try:
-                if entry.uid != self._uid or entry.gid != self._gid:
-                    os.fchown(fd, entry.uid, entry.gid)
-                os.fchmod(fd, entry.mode)
-                if entry.xattrs:
-                    _set_attributes(fd, entry.xattrs)
-                mtime = entry.mtime_ns
-                os.utime(fd, ns=(mtime if entry.atime_ns is None else entry.atime_ns, mtime))
+                self._describe(fd, entry)
             finally:
                 os.close(fd)
 

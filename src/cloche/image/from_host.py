@@ -11,22 +11,19 @@ import os
 import stat
 
 from cloche.errors import InvalidArgument
-from cloche.image import closure
+from cloche.image import single_layer
 from cloche.image.gather import SEARCH_PATH, Gathered, Gatherer
-from cloche.image.resolve import Chosen
+from cloche.image.install import install
 from cloche.image.tarentry import DIRECTORY, HARDLINK, Entry
 from cloche.image.tarwriter import Writer, regular, symlink
-from cloche.image.unpack import Unpacking
 from cloche.spec import image as documents
 from cloche.spec import platform, reference
-from cloche.spec.document import dumps
 from cloche.spec.image import Descriptor, ImageConfig, Manifest
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from cloche.store.content import ContentStore
     from cloche.store.images import Image
@@ -75,57 +72,20 @@ def build(
     gathered = Gatherer().gather(programs)
     layer = _store_layer(gathered, content)
     system = platform.of_machine(os.uname().machine)
-    chosen = _store_documents(gathered, layer, system, content)
-    if snapshotter is None:
-        with metadata.write() as tx:
-            image = closure.record(tx, namespace, full_name, chosen, platform=str(system))
-    else:
-        with Unpacking(
-            chosen.manifest, chosen.config, content=content, metadata=metadata, snapshotter=snapshotter
-        ) as unpacking:
-            unpacking.extract()
-            with metadata.write() as tx:
-                unpacking.commit(tx)
-                image = closure.record(
-                    tx, namespace, full_name, chosen, platform=str(system), snapshotter=snapshotter.name
-                )
-    return Built(image, chosen.manifest, chosen.config, tuple(gathered.missing))
-
-
-def _store_documents(
-    gathered: Gathered, layer: Descriptor, system: platform.Platform, content: ContentStore
-) -> Chosen:
-    """Write config and manifest into the content store."""
-    config_document = _config(gathered, layer.digest, system)
-    config_data = dumps(config_document)
-    config = Descriptor(documents.OCI_CONFIG, content.put(config_data), len(config_data))
-    manifest_data = dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": documents.OCI_MANIFEST,
-            "config": config.to_dict(),
-            "layers": [layer.to_dict()],
-        }
-    )
-    descriptor = Descriptor(documents.OCI_MANIFEST, content.put(manifest_data), len(manifest_data))
-    manifest = Manifest(config, (layer,))
-    return Chosen(descriptor, descriptor, manifest, ImageConfig(config_document))
-
-
-def _config(gathered: Gathered, diff_id: str, system: platform.Platform) -> dict[str, Any]:
     process = {"Env": [f"PATH={SEARCH_PATH}"], "Cmd": [_command(gathered.programs)], "WorkingDir": "/"}
-    programs = " ".join(gathered.programs)
-    document: dict[str, Any] = {
-        "created": _CREATED,
-        "architecture": system.architecture,
-        "os": system.os,
-        "config": process,
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": _CREATED, "created_by": f"cloche image from-host {programs}"[:4096]}],
-    }
-    if system.variant:
-        document["variant"] = system.variant
-    return document
+    said = f"cloche image from-host {' '.join(gathered.programs)}"
+    history = {"created": _CREATED, "created_by": said[:4096]}
+    chosen = single_layer.store(layer, process, history, system, content)
+    image = install(
+        full_name,
+        chosen,
+        content=content,
+        metadata=metadata,
+        namespace=namespace,
+        platform=str(system),
+        snapshotter=snapshotter,
+    )
+    return Built(image, chosen.manifest, chosen.config, tuple(gathered.missing))
 
 
 def _command(programs: Sequence[str]) -> str:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 
 from cloche.errors import InvalidArgument, NotFound, ResourceExhausted
-from cloche.image import closure, compression, instructions
+from cloche.image import compression, instructions, single_layer
 from cloche.image.extract import as_domain_error
+from cloche.image.install import install
 from cloche.image.layer import LayerLimits
-from cloche.image.resolve import Chosen
 from cloche.image.tarstream import Reader
-from cloche.image.unpack import Unpacking
 from cloche.shim import timestamps
-from cloche.spec import digest as digests
 from cloche.spec import image as documents
 from cloche.spec import platform as platforms
 from cloche.spec import reference as references
-from cloche.spec.document import dumps
-from cloche.spec.image import Descriptor, ImageConfig, Manifest
+from cloche.spec.image import Descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,28 +138,19 @@ def build(
     try:
         layer = _store_layer(archive, content, limits or LayerLimits())
         new.append(layer.digest)
-        document = _config(process, layer.digest, system, message or f"Imported from {archive.name}")
-        chosen = _store_documents(document, layer, content)
+        history = {"created": timestamps.now(), "comment": message or f"Imported from {archive.name}"}
+        chosen = single_layer.store(layer, process, history, system, content)
         new += (chosen.manifest.config.digest, chosen.descriptor.digest)
-        with Unpacking(
-            chosen.manifest,
-            chosen.config,
+        return install(
+            full_name or str(references.parse(f"import@{chosen.descriptor.digest}")),
+            chosen,
             content=content,
             metadata=metadata,
+            namespace=namespace,
+            platform=str(system),
             snapshotter=snapshotter,
             limits=limits,
-        ) as unpacking:
-            unpacking.extract()
-            with metadata.write() as tx:
-                unpacking.commit(tx)
-                return closure.record(
-                    tx,
-                    namespace,
-                    full_name or str(references.parse(f"import@{chosen.descriptor.digest}")),
-                    chosen,
-                    platform=str(system),
-                    snapshotter=snapshotter.name,
-                )
+        )
     except BaseException as error:
         if discard is not None:
             discard(new)
@@ -191,34 +179,3 @@ def _store_layer(archive: Archive, content: ContentStore, limits: LayerLimits) -
             ingest.abort()
             raise
     return Descriptor(documents.OCI_LAYER, digest, size)
-
-
-def _config(process: dict[str, Any], diff_id: str, system: Platform, comment: str) -> dict[str, Any]:
-    created = timestamps.now()
-    document: dict[str, Any] = {
-        "created": created,
-        "architecture": system.architecture,
-        "os": system.os,
-        "config": process,
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "comment": comment}],
-    }
-    if system.variant:
-        document["variant"] = system.variant
-    return document
-
-
-def _store_documents(document: dict[str, Any], layer: Descriptor, content: ContentStore) -> Chosen:
-    data = dumps(document)
-    config = Descriptor(documents.OCI_CONFIG, digests.of(data), len(data))
-    content.put(data)
-    data = dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": documents.OCI_MANIFEST,
-            "config": config.to_dict(),
-            "layers": [layer.to_dict()],
-        }
-    )
-    descriptor = Descriptor(documents.OCI_MANIFEST, content.put(data), len(data))
-    return Chosen(descriptor, descriptor, Manifest(config, (layer,)), ImageConfig(document))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+
 from cloche.image import tarfields
 from cloche.spec.record import Record
 
@@ -19,6 +21,16 @@ CHARACTER = b"3"
 BLOCK_DEVICE = b"4"
 DIRECTORY = b"5"
 FIFO = b"6"
+
+KIND_OF_FILE = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFLNK: SYMLINK,
+    stat.S_IFCHR: CHARACTER,
+    stat.S_IFBLK: BLOCK_DEVICE,
+    stat.S_IFIFO: FIFO,
+}
+"""By the format bits of st_mode. Archives have no sockets."""
 
 
 class Limits(Record):

@@ -154,15 +154,21 @@ def _without_nulls(document: dict[str, object]) -> None:
         del document[key]
 
 
+def _object(value: object) -> dict[str, object]:
+    """What must be an object; its null members are gone then."""
+    if type(value) is not dict:
+        raise MisfitError(f"must be an object, not {kind(value)}")
+    if None in value.values():
+        _without_nulls(value)
+    return value
+
+
 def mapping(item: Check) -> Check:
     """An object whose member names are the user's own, each value fitting a check."""
 
     def check(value: object) -> None:
-        if type(value) is not dict:
-            raise MisfitError(f"must be an object, not {kind(value)}")
-        if None in value.values():
-            _without_nulls(value)
-        for key, each in value.items():
+        found = _object(value)
+        for key, each in found.items():
             try:
                 text(key)
                 item(each)
@@ -176,11 +182,8 @@ def members(checks: dict[str, Check], *required: str) -> Check:
     """An object with known members, of which some must be there; unknown members are left alone."""
 
     def check(value: object) -> None:
-        if type(value) is not dict:
-            raise MisfitError(f"must be an object, not {kind(value)}")
-        if None in value.values():
-            _without_nulls(value)
-        for key, each in value.items():
+        found = _object(value)
+        for key, each in found.items():
             fits = checks.get(key)
             if fits is not None:
                 try:
@@ -188,7 +191,7 @@ def members(checks: dict[str, Check], *required: str) -> Check:
                 except MisfitError as misfit:
                     raise misfit.within(_step(key)) from None
         for key in required:
-            if key not in value:
+            if key not in found:
                 raise MisfitError("is missing").within(_step(key))
 
     return check
