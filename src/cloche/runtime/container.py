@@ -297,7 +297,7 @@ class Container:
         subgroups: cgroups below the container's to run in, by controller; "" for all or cgroup2.
         Raises ExecFailed when the program cannot be executed.
         """
-        from cloche.runtime.create import execute_in
+        from cloche.runtime.joining import execute_in
 
         with Lock(self.folder):
             status = self.status()

@@ -1,0 +1,65 @@
+"""Run one more process in a container that runs."""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import FailedPrecondition
+from cloche.runtime.caller import Performing
+from cloche.runtime.compile import compile_exec
+from cloche.runtime.execute import execute
+from cloche.runtime.facts import Facts
+from cloche.runtime.gather import (
+    cgroup_facts,
+    compiled_filter,
+    different_namespaces,
+    home_inside,
+    with_listener,
+)
+from cloche.runtime.plan_namespaces import wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.kernel.cgroups.cgroup import Cgroup
+    from cloche.runtime.container import Container
+    from cloche.runtime.execute import Started
+    from cloche.spec.config import Process as ProcessConfig
+
+
+def execute_in(
+    container: Container,
+    process: ProcessConfig,
+    *,
+    stdio: tuple[int, int, int],
+    preserve_fds: int,
+    cgroup: Cgroup,
+) -> Started:
+    """Run one more process in a container that runs; its lock is held by the caller.
+
+    cgroup: the container's, or cgroups below it.
+    """
+    if wanted(container.config).get("mount") != "":
+        raise FailedPrecondition(
+            f"cannot exec in container {container.id!r}: it has no mount namespace of its own to enter"
+        )
+    pidfd = container.stored.open_process()
+    if pidfd is None:
+        raise FailedPrecondition(f"cannot exec in a stopped container: {container.id!r}")
+    try:
+        program, flags = compiled_filter(container.root, container.config)
+        facts = Facts(
+            id=container.id,
+            bundle=container.bundle,
+            cgroups=cgroup_facts(cgroup, container.pid),
+            filter_program=program,
+            filter_flags=flags,
+            home=home_inside(container.pid, process),
+            user_namespace="user" in wanted(container.config),
+        )
+        facts = with_listener(facts, container.config, container.status(), container.pid)
+        with Performing() as performing:
+            performing.lend("process", pidfd)
+            plan = compile_exec(process, facts, different_namespaces(container.pid))
+            return execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds)
+    finally:
+        os.close(pidfd)
