@@ -215,6 +215,6 @@ def _labels(parsed: Parsed) -> dict[str, str]:
             with open(path, encoding="utf-8") as file:
                 lines = [line.strip() for line in file]
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidArgument(f"{path}: label file cannot be read: {error}") from None
+            raise InvalidArgument(f"{path}: label file cannot be read: {grammar.reason(error)}") from None
         texts += [line for line in lines if line and not line.startswith("#")]
     return grammar.pairs(texts + parsed.all("label"), "label")

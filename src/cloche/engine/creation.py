@@ -7,6 +7,7 @@ import os
 from cloche.engine import (
     capabilities,
     devices,
+    etcfiles,
     namespaces,
     program,
     resources,
@@ -50,7 +51,7 @@ def create(context: Context, image: Image, options: Options, *, lease: str = "")
         row = store.Container(
             id=container_id,
             namespace=context.namespace,
-            name=options.name,
+            name=options.name.removeprefix("/"),
             image=image.asked,
             snapshotter=context.snapshotter_name,
             snapshot_key=container_id,
@@ -120,7 +121,9 @@ def check(image: Image, options: Options) -> None:
     program.check_environment(options)
     specification.check_sysctls(options)
     capabilities.choose(options.cap_add, options.cap_drop, privileged=options.privileged)
-    namespaces.joined(options)
+    namespaces.check(options)
+    etcfiles.check(options)
     security.parse(options.security_opt)
+    resources.check_oom_score(options)
     _, rules = devices.build(options)
     resources.resources(options, rules, swap=True)

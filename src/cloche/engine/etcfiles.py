@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.engine.options import Options
 
+_NAME_LIMIT = 64
 _HOSTS = """\
 127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -24,8 +25,22 @@ ff02::2\tip6-allrouters
 """
 
 
+def check(options: Options) -> None:
+    """Raises InvalidArgument for a host name, address or mapping that cannot be written down."""
+    name = options.hostname
+    if name and (len(name) > _NAME_LIMIT or not name.isascii() or not name.isprintable() or " " in name):
+        raise InvalidArgument(
+            f"invalid hostname {name!r}: must be at most {_NAME_LIMIT} letters without blanks"
+        )
+    for address in options.dns:
+        if not _is_address(address):
+            raise InvalidArgument(f"invalid dns {address!r}: must be an IP address")
+    for entry in options.hosts:
+        _mapping(entry)
+
+
 def contents(options: Options, hostname: str) -> dict[str, str]:
-    """File name (of `mounts.FILES`) -> text. Raises InvalidArgument for a wrong `--add-host`."""
+    """File name (of `mounts.FILES`) -> text."""
     return {
         "hostname": hostname + "\n",
         "hosts": _hosts(options),
@@ -39,12 +54,17 @@ def _hosts(options: Options) -> str:
     if text and not text.endswith("\n"):
         text += "\n"
     for entry in options.hosts:
-        name, separator, address = entry.partition("=" if "=" in entry else ":")
-        address = address.strip("[]")
-        if not separator or not name or not _is_address(address):
-            raise InvalidArgument(f"invalid add-host {entry!r}: must be NAME:ADDRESS")
+        name, address = _mapping(entry)
         text += f"{address}\t{name}\n"
     return text
+
+
+def _mapping(entry: str) -> tuple[str, str]:
+    name, separator, address = entry.partition("=" if "=" in entry else ":")
+    address = address.strip("[]")
+    if not separator or not name or len(name.split()) != 1 or not _is_address(address):
+        raise InvalidArgument(f"invalid add-host {entry!r}: must be NAME:ADDRESS")
+    return name, address
 
 
 def _is_address(text: str) -> bool:
@@ -66,9 +86,6 @@ def _resolver(options: Options) -> str:
         "search": [" ".join(options.dns_search)] if options.dns_search else [],
         "options": [" ".join(options.dns_options)] if options.dns_options else [],
     }
-    for address in options.dns:
-        if not _is_address(address):
-            raise InvalidArgument(f"invalid dns {address!r}: must be an IP address")
     kept = []
     for line in _read("/etc/resolv.conf").splitlines():
         word = line.split(None, 1)[0] if line.strip() else ""

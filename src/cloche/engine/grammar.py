@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_TMPFS_DATA = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol")
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _LIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
@@ -87,13 +88,18 @@ def environment(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(result)
 
 
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    """Why a text file cannot be read, in words."""
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else "is not UTF-8"
+
+
 def environment_file(path: str) -> tuple[str, ...]:
     """The entries of an `--env-file`: lines of `KEY=value` or `KEY`; `#` starts a comment line."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             lines = file.read().split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{path}: env file cannot be read: {error}") from None
+        raise InvalidArgument(f"{path}: env file cannot be read: {reason(error)}") from None
     entries = []
     for number, line in enumerate(lines, 1):
         line = line.lstrip().rstrip("\r")
@@ -131,7 +137,8 @@ def device(text: str) -> DeviceOption:
         target = parts[1] or source
     if len(parts) == 3:
         access = parts[2]
-    if len(parts) > 3 or not source.startswith("/") or not access or access.strip("rwm"):
+    paths_are_whole = source.startswith("/") and target.startswith("/")
+    if len(parts) > 3 or not paths_are_whole or not access or access.strip("rwm"):
         raise InvalidArgument(f"invalid device {text!r}: must be /dev/HOST[:/dev/CONTAINER[:rwm]]")
     return DeviceOption(source, target, access)
 
@@ -210,6 +217,8 @@ def mount(text: str) -> MountOption:
     copy_up = kind == "volume" and not _boolean(fields.pop("volume-nocopy", "false"), text)
     if fields:
         raise InvalidArgument(f"invalid mount {text!r}: unknown option {next(iter(fields))!r} of type {kind}")
+    if kind == "bind" and source.startswith("."):
+        source = os.path.abspath(source)
     if kind == "bind" and not source.startswith("/"):
         raise InvalidArgument(f"invalid mount {text!r}: source must be an absolute host path")
     if propagation and propagation not in _PROPAGATIONS:
@@ -235,6 +244,7 @@ def _tmpfs_mount(
         options.append(f"size={size(fields.pop('tmpfs-size'), 'tmpfs-size')}")
     if "tmpfs-mode" in fields:
         options.append(f"mode={fields.pop('tmpfs-mode')}")
+    _check_tmpfs(options, text)
     if fields or source:
         extra = next(iter(fields), "source")
         raise InvalidArgument(f"invalid mount {text!r}: a tmpfs has no option {extra!r}")
@@ -249,5 +259,16 @@ def _boolean(word: str, text: str) -> bool:
 
 def tmpfs(text: str) -> MountOption:
     """`--tmpfs /in[:size=64m,mode=1777,exec]`."""
-    path, _, options = text.partition(":")
-    return MountOption("tmpfs", _target(path, text), tmpfs_options=tuple(o for o in options.split(",") if o))
+    path, _, words = text.partition(":")
+    options = tuple(word for word in words.split(",") if word)
+    _check_tmpfs(options, text)
+    return MountOption("tmpfs", _target(path, text), tmpfs_options=options)
+
+
+def _check_tmpfs(options: Iterable[str], text: str) -> None:
+    for option in options:
+        key, equals, value = option.partition("=")
+        if equals and key not in _TMPFS_DATA:
+            raise InvalidArgument(f"invalid mount {text!r}: a tmpfs has no option {key!r}")
+        if key == "mode" and (not value or value.strip("01234567") or len(value) > 5):
+            raise InvalidArgument(f"invalid mount {text!r}: mode must be octal, as 1777")

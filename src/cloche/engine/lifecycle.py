@@ -119,7 +119,7 @@ def wait(context: Context, row: Container) -> int:
 
 def rename(context: Context, row: Container, name: str) -> Container:
     """See `Container.rename`."""
-    validate_name(name)
+    name = validate_name(name)
     with context.metadata.write() as tx:
         current = store.get(tx, context.namespace, row.id)
         if current is None:

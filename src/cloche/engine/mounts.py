@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cloche.engine.options import DEFAULT_SHM_BYTES
 from cloche.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
@@ -98,6 +99,8 @@ def _defaults(options: Options, shm_source: str) -> Iterable[Mount]:
             }
             continue
         if source == "shm":
+            if options.ipc == "none":
+                continue
             if shm_source:
                 yield {
                     "destination": target,
@@ -106,7 +109,8 @@ def _defaults(options: Options, shm_source: str) -> Iterable[Mount]:
                     "options": ["rbind", "rprivate"],
                 }
                 continue
-            flags.append(f"size={options.shm_size}")
+            # A tmpfs would take 0 for no limit.
+            flags.append(f"size={options.shm_size or DEFAULT_SHM_BYTES}")
         if source == "mqueue" and options.ipc == "host" and options.userns == "private":
             continue
         yield {"destination": target, "type": kind, "source": source, "options": flags}
@@ -131,13 +135,27 @@ def _tmpfs_words(option: MountOption) -> list[str]:
     return [word for word in _TMPFS_OPTIONS if word not in overruled] + given
 
 
+def root_propagation(places: Iterable[Place]) -> str:
+    """linux.rootfsPropagation: what the user's binds need of the mount namespace; empty for the default.
+
+    Without it the whole namespace is a slave of the host's, and a shared bind shares with nobody.
+    """
+    asked = {place.option.propagation for place in places}
+    return "shared" if asked & {"shared", "rshared"} else "rslave" if asked & {"slave", "rslave"} else ""
+
+
 def bind_source(option: MountOption) -> str:
     """The host path of a bind; for `-v` a missing directory is made, as Docker does.
 
-    Raises NotFound where it is missing and must not be made.
+    Raises NotFound where it is missing and must not be made, InvalidArgument where its mount does not
+    allow the propagation.
     """
     path = option.source
     if os.path.lexists(path):
+        if option.propagation not in ("", "private", "rprivate"):
+            from cloche.engine.propagation import require
+
+            require(path, option.propagation)
         return path
     if not option.create_source:
         raise NotFound(f"invalid mount of {option.target}: bind source path does not exist: {path}")

@@ -49,7 +49,8 @@ def is_hexadecimal(text: str) -> bool:
 
 
 def validate_name(name: str) -> str:
-    """Docker's rule for names of containers. Raises InvalidArgument."""
+    """Docker's rule for names of containers; a slash before them is left out. Raises InvalidArgument."""
+    name = name.removeprefix("/")
     rest = name.translate({ord(mark): None for mark in "_.-"})
     if len(name) < 2 or not name.isascii() or not name[0].isalnum() or not rest.isalnum() or len(name) > 255:
         raise InvalidArgument(

@@ -16,7 +16,7 @@ _CONTAINER = "container:"
 _MODES: tuple[tuple[str, NamespaceType, str, tuple[str, ...]], ...] = (
     ("network", "network", "net", ("private", "none", "host")),
     ("pid", "pid", "pid", ("private", "host")),
-    ("ipc", "ipc", "ipc", ("private", "shareable", "host")),
+    ("ipc", "ipc", "ipc", ("private", "none", "shareable", "host")),
     ("uts", "uts", "uts", ("private", "host")),
     ("userns", "user", "user", ("private", "host")),
     ("cgroupns", "cgroup", "cgroup", ("private", "host")),
@@ -44,13 +44,35 @@ def joined(options: Options) -> dict[str, str]:
     return found
 
 
+def check(options: Options) -> None:
+    """Refuse settings that another container's or the host's namespaces do not leave open.
+
+    Raises InvalidArgument in Docker's words.
+    """
+    theirs = joined(options)
+    if options.hostname and mode(options, "uts") == "host":
+        raise InvalidArgument("conflicting options: hostname and the UTS mode")
+    if "network" in theirs:
+        for given, what in (
+            (options.hostname, "hostname"),
+            (options.dns, "dns"),
+            (options.hosts, "custom host-to-IP mapping"),
+        ):
+            if given:
+                raise InvalidArgument(f"conflicting options: {what} and the network mode")
+    if mode(options, "userns") == "private" and (mode(options, "pid") == "host" or "pid" in theirs):
+        # The kernel mounts a proc for the owner of the PID namespace alone.
+        whose = "container's" if "pid" in theirs else "host's"
+        raise InvalidArgument(f"cannot share the {whose} PID namespace when user namespaces are enabled")
+
+
 def build(options: Options, pids: Mapping[str, int]) -> list[Namespace]:
     """linux.namespaces. pids: for each option of `joined`, a process of that container.
 
     The cgroup namespace is private by default on every kind of host: a container shall see its own
     cgroup as the root. (Docker does so on cgroup v2 only.) Raises InvalidArgument for a mode that is none.
     """
-    joined(options)
+    check(options)
     namespaces: list[Namespace] = [{"type": "mount"}]
     for name, kind, file, _ in _MODES:
         if name in pids:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MEMORY_LEAST = 6 << 20
 _PERIOD_US = 100_000
+_LEAST_US, _PERIOD_MOST_US = 1000, 1_000_000
 _NO_LIMIT = 2**64 - 1
 
 
@@ -69,14 +70,31 @@ def _cpu(options: Options) -> CPU:
             raise InvalidArgument(f"invalid cpus {options.cpus:g}: must be between 0.01 and {online}")
         cpu["period"], cpu["quota"] = _PERIOD_US, int(options.cpus * _PERIOD_US)
     if options.cpu_quota_us:
+        if 0 < options.cpu_quota_us < _LEAST_US:
+            raise InvalidArgument(f"invalid cpu-quota {options.cpu_quota_us}: the least is {_LEAST_US} us")
         cpu["quota"] = options.cpu_quota_us
     if options.cpu_period_us:
+        if not _LEAST_US <= options.cpu_period_us <= _PERIOD_MOST_US:
+            raise InvalidArgument(
+                f"invalid cpu-period {options.cpu_period_us}: must be {_LEAST_US} to {_PERIOD_MOST_US} us"
+            )
         cpu["period"] = options.cpu_period_us
+    for name, numbers in (("cpuset-cpus", options.cpuset_cpus), ("cpuset-mems", options.cpuset_mems)):
+        # Which of them this machine has the kernel says.
+        if numbers and (numbers.strip("0123456789,-") or not numbers[0].isdigit()):
+            raise InvalidArgument(f"invalid {name} {numbers!r}: must be numbers and ranges, as 0-3,5")
     if options.cpuset_cpus:
         cpu["cpus"] = options.cpuset_cpus
     if options.cpuset_mems:
         cpu["mems"] = options.cpuset_mems
     return cpu
+
+
+def check_oom_score(options: Options) -> None:
+    """Raises InvalidArgument for a score that the kernel does not know."""
+    score = options.oom_score_adj
+    if score is not None and not -1000 <= score <= 1000:
+        raise InvalidArgument(f"invalid oom-score-adj {score}: must be -1000 to 1000")
 
 
 def rlimits(options: Options) -> list[Rlimit]:

@@ -65,4 +65,8 @@ def _seccomp(value: str) -> str:
         with open(value, encoding="utf-8") as file:
             return file.read(4 << 20)
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"invalid security option seccomp={value}: cannot be read: {error}") from None
+        from cloche.engine.grammar import reason
+
+        raise InvalidArgument(
+            f"invalid security option seccomp={value}: cannot be read: {reason(error)}"
+        ) from None

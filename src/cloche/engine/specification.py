@@ -176,6 +176,9 @@ def _linux(options: Options, facts: Facts, settings: security.Security, held: tu
         "cgroupsPath": cgroups_path(options, facts.container_id),
         "namespaces": namespaces.build(options, facts.pids),
     }
+    propagation = mounts.root_propagation(facts.places)
+    if propagation:
+        linux["rootfsPropagation"] = propagation
     if options.sysctls:
         linux["sysctl"] = dict(options.sysctls)
     if nodes:

@@ -7,6 +7,7 @@ import os
 from cloche.engine.mounts import Place, bind_source
 from cloche.engine.names import new_id
 from cloche.engine.options import MountOption
+from cloche.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,14 +21,24 @@ if TYPE_CHECKING:
 def wanted(image: ImageConfig, options_mounts: tuple[MountOption, ...]) -> tuple[MountOption, ...]:
     """The user's mounts, and an anonymous volume for each of the image's that they do not cover.
 
-    Of two mounts at one place the later counts.
+    A mount hides an anonymous volume at its place; raises InvalidArgument for other pairs at one.
     """
-    chosen = {option.target: option for option in options_mounts}
+    chosen: dict[str, MountOption] = {}
+    for option in options_mounts:
+        other = chosen.get(option.target)
+        if other is None or _is_anonymous(other):
+            chosen[option.target] = option
+        elif not _is_anonymous(option):
+            raise InvalidArgument(f"duplicate mount point: {option.target}")
     for path in image.volumes:
         target = os.path.normpath("/" + path).replace("//", "/")
         if target != "/" and target not in chosen:
             chosen[target] = MountOption("volume", target)
     return tuple(chosen.values())
+
+
+def _is_anonymous(option: MountOption) -> bool:
+    return option.kind == "volume" and not option.source
 
 
 class Volumes:
