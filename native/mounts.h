@@ -86,6 +86,15 @@ static int do_open_proc(const struct open_proc *op)
     return 0;
 }
 
+static int do_copy_tree(const struct copy_tree *op)
+{
+    u64 flags = OPEN_TREE_CLONE | O_CLOEXEC | (op->recursive ? AT_RECURSIVE : 0);
+    OWNED int copy = (int)CALL(NR_open_tree, AT_FDCWD, W(op->source), flags);
+    TRY(copy);
+    int moved = (int)CALL(NR_dup3, (u64)copy, (u64)op->tree, O_CLOEXEC);
+    return moved < 0 ? moved : 0;
+}
+
 static int do_attach_root(const struct attach_root *op)
 {
     if (op->propagation)

@@ -37,6 +37,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     steps = (
         # The caller opens everything first: a bad path fails before any process exists.
         *plan_namespaces.opened_namespaces(config),
+        *checked_sysctls(config),
         *plan_namespaces.opened_cgroups(facts.cgroups),
         *plan_mounts.opened_root(config, facts),
         *plan_mounts.opened_sources(config, facts),
@@ -44,7 +45,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_mounts.opened_null(config),
         *opened_gate(facts.gate),
         *plan_process.opened_handover(facts),
-        *plan_process.scored(process, rootless=os.geteuid() != 0),
+        *plan_process.scored(process, rootless=facts.rootless),
         *plan_namespaces.joined_namespaces(config),
         *plan_namespaces.offset_clocks(config),
         *plan_namespaces.cloned(config, facts.cgroups),
@@ -86,6 +87,10 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *hooks(config, facts, "startContainer"),
         *plan_process.execute(process, facts.home),
     )
+    if facts.unprivileged:
+        from cloche.runtime.plan_rootless import unprivileged
+
+        steps = unprivileged(steps, config)
     return Plan(steps)
 
 
@@ -100,7 +105,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
     steps = (
         *plan_namespaces.opened_cgroups(facts.cgroups),
         *plan_process.opened_handover(facts),
-        *plan_process.scored(process, rootless=os.geteuid() != 0),
+        *plan_process.scored(process, rootless=facts.rootless),
         *plan_scheduling.affinity_before(process),
         # Between the join and execve the process is inside: it must not be readable there.
         Step("exec", STAGE_ONE, op.ForbidDumps()),
@@ -142,6 +147,15 @@ def privileges_given_up(process: Process, facts: Facts) -> Iterator[Step]:
     yield from plan_process.directory(process, deferrable=False)
     yield from plan_process.program(process)
     yield from plan_process.filter_before_gate(process, facts)
+
+
+def checked_sysctls(config: Config) -> Iterable[Step]:
+    """That no sysctl reaches the host; few containers have any, so their code is loaded here."""
+    if not config.get("linux", {}).get("sysctl"):
+        return ()
+    from cloche.runtime import plan_sysctls
+
+    return plan_sysctls.checked_sysctls(config)
 
 
 def hooks(config: Config, facts: Facts, kind: str) -> Iterable[Step]:

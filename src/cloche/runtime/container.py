@@ -244,7 +244,10 @@ class Container:
         own, where the others would survive.
         """
         self._require_kill(everyone=everyone)
-        if everyone or (signal == signals.SIGKILL and not self._has_own_pids()):
+        all_by_one = signal == signals.SIGKILL and self._has_own_pids()
+        if everyone and not all_by_one:
+            self.require_cgroups("signal every process of")
+        if self.has_cgroups and (everyone or (signal == signals.SIGKILL and not all_by_one)):
             self.cgroup.kill(signal)
             return
         process = self.stored.open_process()
@@ -259,8 +262,21 @@ class Container:
             os.close(process)
 
     def _require_kill(self, *, everyone: bool) -> None:
-        if self.status() == "stopped" and not (everyone and self.cgroup.processes()):
+        if self.status() == "stopped" and not (everyone and self.has_cgroups and self.cgroup.processes()):
             raise FailedPrecondition(f"container not running: {self.id!r}")
+
+    @property
+    def has_cgroups(self) -> bool:
+        """Not so where it was made without root and nothing is delegated."""
+        return bool(self.stored.cgroup_paths)
+
+    def require_cgroups(self, action: str) -> None:
+        """Raises FailedPrecondition for a container without cgroups. action: what cannot be done."""
+        if not self.has_cgroups:
+            raise FailedPrecondition(
+                f"cannot {action} container {self.id!r}: it has no cgroups of its own: run it as root, or "
+                "have cgroups delegated to this user"
+            )
 
     def _has_own_pids(self) -> bool:
         from cloche.runtime.plan_namespaces import wanted
@@ -269,6 +285,7 @@ class Container:
 
     def pause(self) -> None:
         """Freeze the container's cgroup."""
+        self.require_cgroups("pause")
         with Lock(self.folder):
             self._require("pause")
             self.cgroup.freeze()
@@ -281,6 +298,7 @@ class Container:
 
     def processes(self) -> list[int]:
         """The host's pids of all processes in the container."""
+        self.require_cgroups("list the processes of")
         return self.cgroup.processes()
 
     def execute(

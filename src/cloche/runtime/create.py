@@ -16,6 +16,7 @@ from cloche.runtime.container import Container, Process
 from cloche.runtime.execute import execute
 from cloche.runtime.gather import compiled_filter, gather, with_listener
 from cloche.runtime.plan_namespaces import delegate_of
+from cloche.runtime.rootless import is_rootless
 from cloche.runtime.state import Folder, State, now
 
 TYPE_CHECKING = False
@@ -62,10 +63,13 @@ def create(
         try:
             if prepare:
                 prepare(folder.path)
-            _make_cgroup(cgroup, config)
+            rootless = is_rootless()
+            _make_cgroup(cgroup, config, rootless=rootless)
+            # Without root some hierarchies may be left out.
+            state = state.replace(cgroup_paths=cgroup.paths)
             compiled = compiled_filter(root, config, warnings)
             facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=rootfs)
-            facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
+            facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring, rootless=rootless)
             facts = with_listener(facts, config, "creating")
             if gate:
                 folder.make_gate()
@@ -88,8 +92,7 @@ def create(
     return container, Process(started)
 
 
-def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
-    rootless = os.geteuid() != 0
+def _make_cgroup(cgroup: Cgroup, config: Config, *, rootless: bool) -> None:
     place = "linux.cgroupsPath"
     try:
         cgroup.make(rootless=rootless)

@@ -6,6 +6,7 @@ from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import layout
 from cloche.runtime.compile import compile_create
 from cloche.runtime.gather import gather, with_listener
+from cloche.runtime.rootless import is_rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,4 +37,5 @@ def plan_of(
     cgroup = Cgroup.plan(layout(), linux.get("cgroupsPath") or container_id)
     facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=None)
     facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring, gate=gate)
+    facts = facts.replace(rootless=is_rootless())
     return compile_create(config, with_listener(facts, config, "creating"))

@@ -52,6 +52,7 @@ class Facts(Record):
     home: HOME of the user, for an environment that lacks it; empty leaves it out.
     user_namespace: the process will live in a user namespace that is not ours.
     pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of its own.
+    rootless: the caller is not the host's root. unprivileged: nor that of a user namespace.
     selinux: the kernel enforces or audits SELinux labels, which file systems then take.
     resctrl: the file system of Intel's resource director is mounted.
     """
@@ -69,4 +70,6 @@ class Facts(Record):
     pivot: bool = True
     keyring: bool = True
     selinux: bool = False
+    rootless: bool = False
+    unprivileged: bool = False
     resctrl: bool = False

@@ -17,6 +17,7 @@ from cloche.runtime.gather import (
     with_listener,
 )
 from cloche.runtime.plan_namespaces import wanted
+from cloche.runtime.rootless import is_rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def execute_in(
             filter_program=program,
             filter_flags=flags,
             home=home_inside(container.pid, process),
+            rootless=is_rootless(),
             user_namespace="user" in wanted(container.config),
         )
         facts = with_listener(facts, container.config, container.status(), container.pid)

@@ -181,6 +181,18 @@ class OpenProc(Operation):
     """
 
 
+class CopyTree(Operation):
+    """open_tree(2) with OPEN_TREE_CLONE of a path of the host, in this mount namespace.
+
+    The copy takes the place of the descriptor in the slot, which only opened that path. For callers
+    who may not copy trees themselves: see plan_rootless.
+    """
+
+    tree: Slot
+    source: str
+    recursive: int
+
+
 class AttachRoot(Operation):
     """Attach the detached rootfs; from here on paths are resolved below it."""
 

@@ -72,6 +72,7 @@ def update(container: Container, resources: Resources) -> list[str]:
     with Lock(container.folder):
         if container.status() == "stopped":
             raise FailedPrecondition(f"cannot update a container that is stopped: {container.id!r}")
+        container.require_cgroups("update")
         config = container.config
         before: Section = config.get("linux", {}).get("resources", {})
         after = merge(before, resources)

@@ -30,27 +30,29 @@ def path(key: str) -> str:
     return key
 
 
+def owner(key: str) -> str:
+    """The type of the namespace that the parameter belongs to. Raises MisfitError where there is none."""
+    parts = path(key).split("/")
+    dotted = ".".join(parts)
+    if dotted in _OF_IPC or parts[:2] == ["fs", "mqueue"]:
+        return "ipc"
+    if parts[0] in ("net", "user"):
+        return {"net": "network", "user": "user"}[parts[0]]
+    if dotted == "kernel.domainname":
+        return "uts"
+    if dotted == "kernel.hostname":
+        raise MisfitError("is not to be set here; use hostname")
+    raise MisfitError("belongs to no namespace: it would change the host")
+
+
 def require_own(key: str, namespaces: Collection[str]) -> None:
     """Raise MisfitError unless the parameter belongs to one of the container's own namespaces.
 
     namespaces: the types of linux.namespaces. Anything else would change the host.
     """
-    parts = path(key).split("/")
-    dotted = ".".join(parts)
-    if dotted in _OF_IPC or parts[:2] == ["fs", "mqueue"]:
-        owner = "ipc"
-    elif parts[0] == "net":
-        owner = "network"
-    elif parts[0] == "user":
-        owner = "user"
-    elif dotted == "kernel.domainname":
-        owner = "uts"
-    elif dotted == "kernel.hostname":
-        raise MisfitError("is not to be set here; use hostname")
-    else:
-        raise MisfitError("belongs to no namespace: it would change the host")
-    if owner not in namespaces:
-        raise MisfitError(f"would change the host: the container has no {owner} namespace of its own")
+    kind = owner(key)
+    if kind not in namespaces:
+        raise MisfitError(f"would change the host: the container has no {kind} namespace of its own")
 
 
 def require_all_own(sysctls: dict[str, str], namespaces: Collection[str]) -> None:

@@ -67,7 +67,7 @@ def kill(invocation: Invocation) -> int:
     container = invocation.container()
     signal = signal_number(words[1] if len(words) > 1 else "SIGTERM")
     stopped = container.status() == "stopped"
-    if everyone and stopped and not container.processes():
+    if everyone and stopped and not (container.has_cgroups and container.processes()):
         # Whoever wants all of them gone has it.
         return 0
     if stopped and not everyone:
