@@ -56,10 +56,11 @@ class CallerOperation(Record):
     """Base of the caller's operations."""
 
     def describe(self) -> str:
-        """One line for people: the operation's name and its arguments."""
+        """One line for people: the operation's name, and its arguments but for how they are kept."""
         name = "".join(f" {c.lower()}" if c.isupper() else c for c in type(self).__name__).strip()
         fields = zip(self._fields, self.values(), strict=True)
-        return " ".join((name, *(f"{field}={value!r}" for field, value in fields)))
+        shown = (f"{field}={value!r}" for field, value in fields if field not in ("slot", "flags") and value)
+        return " ".join((name, *shown))
 
     def perform(self, performing: Performing) -> None:
         """Do it. Raises OSError or an error of cloche.errors."""

@@ -14,9 +14,8 @@ from cloche.runtime.caller import Performing
 from cloche.runtime.compile import compile_create
 from cloche.runtime.container import Container, Process
 from cloche.runtime.execute import execute
-from cloche.runtime.gather import compiled_filter, gather, with_listener
+from cloche.runtime.gather import compiled_filter, gather, is_rootless, with_listener
 from cloche.runtime.plan_namespaces import delegate_of
-from cloche.runtime.rootless import is_rootless
 from cloche.runtime.state import Folder, State, now
 
 TYPE_CHECKING = False

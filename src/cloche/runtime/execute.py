@@ -301,7 +301,11 @@ def _worded(place: str, what: str, errno: int, detail: str, command: str) -> Clo
     reason = "the hook failed" if errno == _HOOK_FAILED else os.strerror(errno).lower()
     if place.startswith("process.args"):
         return ExecFailed(_program_message(command, errno, reason), errno)
+    from cloche.runtime.advice import advice
+
+    todo = advice(what, errno)
     message = f"config.json: {place}: {what}: {reason}{f' ({detail})' if detail else ''}"
+    message = f"{message}: {todo}" if todo else message
     if errno == ENOENT:
         return NotFound(message)
     if errno in (EPERM, EACCES):

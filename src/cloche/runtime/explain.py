@@ -5,8 +5,7 @@ from __future__ import annotations
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import layout
 from cloche.runtime.compile import compile_create
-from cloche.runtime.gather import gather, with_listener
-from cloche.runtime.rootless import is_rootless
+from cloche.runtime.gather import gather, is_rootless, with_listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

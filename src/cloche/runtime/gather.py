@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cloche.spec.config import Config
     from cloche.spec.config import Process as ProcessConfig
 
+_ALL_IDS = [b"0", b"0", b"4294967295"]
+
 
 def cgroup_facts(cgroup: Cgroup, beside: int = 0) -> CgroupFacts:
     """Where a process enters, and what the hierarchies are called.
@@ -39,6 +41,17 @@ def _mount_options(controllers: tuple[str, ...]) -> tuple[str, ...]:
     """What the filesystem `cgroup` is mounted with: a named hierarchy has no controllers."""
     named = controllers[0].startswith("name=")
     return ("none", *controllers) if named else controllers
+
+
+def is_rootless() -> bool:
+    """Whether this process lacks the privileges of the host's root: another user, or a namespace's root."""
+    if os.geteuid() != 0:
+        return True
+    descriptor = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096).split() != _ALL_IDS
+    finally:
+        os.close(descriptor)
 
 
 def gather(

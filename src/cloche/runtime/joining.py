@@ -14,10 +14,10 @@ from cloche.runtime.gather import (
     compiled_filter,
     different_namespaces,
     home_inside,
+    is_rootless,
     with_listener,
 )
 from cloche.runtime.plan_namespaces import wanted
-from cloche.runtime.rootless import is_rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -38,12 +38,30 @@ class Operation(Record):
         cls.code = len(Operation.table)
 
     def describe(self) -> str:
-        """One line for people: the operation's name and its arguments."""
+        """One line for people: the operation's name, and its arguments but for those that say nothing."""
         words = [_words(self.__class__.__name__)]
         for name, value in zip(self._fields, self.values(), strict=True):
-            shown = f"<{len(value)} bytes>" if isinstance(value, bytes) else value
-            words.append(f"{name}={shown!r}" if isinstance(shown, str) else f"{name}={shown}")
+            if value or name in ("uid", "gid"):
+                words.append(f"{name}={_shown(name, value)}")
         return " ".join(words)
+
+
+_OCTAL = ("mode", "mask", "kind")
+_HEXADECIMAL = (
+    *("attributes", "set", "clear", "set_all", "clear_all", "propagation"),
+    *("namespaces", "kinds", "keep", "effective", "permitted", "inheritable", "ambient"),
+)
+
+
+def _shown(name: str, value: object) -> str:
+    """A value as its readers know it: modes in octal, sets of flags in hexadecimal."""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, int) and name in _OCTAL:
+        return f"{value:#o}"
+    if isinstance(value, int) and name in _HEXADECIMAL:
+        return f"{value:#x}"
+    return repr(value)
 
 
 def _words(name: str) -> str:
