@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from cloche.engine.attaching import ExitWatch
     from cloche.engine.context import Context
     from cloche.engine.execution import ExecOptions
+    from cloche.engine.exits import ExitWatch
     from cloche.engine.logs import Line
     from cloche.engine.options import Options
     from cloche.engine.statistics import Statistics
@@ -162,7 +162,7 @@ class Container:
 
     def watch(self) -> ExitWatch:
         """Its end as a descriptor for select, poll or asyncio. Raises Unavailable where it does not run."""
-        from cloche.engine.attaching import ExitWatch
+        from cloche.engine.exits import ExitWatch
 
         return ExitWatch(self.context, self.row)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cloche.engine.kept import Kept
 from cloche.engine.names import is_hexadecimal
-from cloche.errors import FailedPrecondition
+from cloche.errors import FailedPrecondition, InvalidArgument
+from cloche.spec import reference as references
 from cloche.store import containers
 from cloche.store import images as store
 from cloche.store.collect import Store, collect
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 
 def remove(context: Context, images: Images, reference: str, *, force: bool) -> list[str]:
     """See `Images.remove`."""
-    from cloche.engine.images import familiar
-
     with context.metadata.write() as tx:
-        row = images._find(tx, reference)
+        row = images.find(tx, reference)
         digest = row.target.digest
         named = [each for each in store.list(tx, context.namespace) if each.target.digest == digest]
         by_id = is_hexadecimal(reference.removeprefix("sha256:")) and not _is_name(tx, context, reference)
@@ -34,16 +33,13 @@ def remove(context: Context, images: Images, reference: str, *, force: bool) -> 
             _refuse_used(tx, context, digest, reference, force=force)
         for each in going:
             store.delete(tx, context.namespace, each.name)
-    lines = [f"Untagged: {familiar(each.name)}" for each in going]
+    lines = [f"Untagged: {references.familiar(each.name)}" for each in going]
     if len(going) == len(named):
         lines += _collected(context, digest)
     return lines
 
 
 def _is_name(tx: Transaction, context: Context, reference: str) -> bool:
-    from cloche.errors import InvalidArgument
-    from cloche.spec import reference as references
-
     try:
         return store.get(tx, context.namespace, str(references.parse(reference))) is not None
     except InvalidArgument:

@@ -64,7 +64,7 @@ class Image:
     @property
     def name(self) -> str:
         """`tools:latest`: the reference as people write it."""
-        return familiar(self.reference)
+        return references.familiar(self.reference)
 
     @property
     def row(self) -> store.Image:
@@ -92,7 +92,7 @@ class Image:
         """(names with tags, names with digests) of everything that is this image."""
         with self._context.metadata.read() as tx:
             rows = store.list(tx, self._context.namespace)
-        names = [familiar(row.name) for row in rows if row.target.digest == self.digest]
+        names = [references.familiar(row.name) for row in rows if row.target.digest == self.digest]
         return (
             [name for name in names if "@" not in name],
             sorted({f"{name.partition('@')[0].rpartition(':')[0] or name}@{self.digest}" for name in names}),
@@ -108,14 +108,6 @@ class Image:
                 total += snapshotter.usage(tx, key).size
                 key = snapshotter.stat(tx, key).parent
         return total
-
-
-def familiar(reference: str) -> str:
-    """A reference as people write it; text that is none stays as it is."""
-    try:
-        return references.parse(reference).familiar()
-    except InvalidArgument:
-        return reference
 
 
 class Images:
@@ -135,14 +127,15 @@ class Images:
         wanted = str(_platform(platform)) if platform else self._host
         snapshotter = self._context.snapshotter()
         with self._context.metadata.read() as tx:
-            row = self._find(tx, reference)
+            row = self.find(tx, reference)
             found = store.resolution(tx, row.target.digest, wanted)
             ready = found is not None and (not found.chain_id or snapshotter.exists(tx, found.chain_id))
         if found is None or not ready:
             found = self._unpack(row, wanted)
         return Image(self._context, row, found, self._config(found.config_digest), reference)
 
-    def _find(self, tx: Transaction, reference: str) -> store.Image:
+    def find(self, tx: Transaction, reference: str) -> store.Image:
+        """The row of a name, or of (the beginning of) an id. Raises NotFound."""
         namespace = self._context.namespace
         digits = reference.removeprefix("sha256:")
         by_id = is_hexadecimal(digits) and (reference != digits or len(digits) >= 2)
@@ -188,7 +181,7 @@ class Images:
 
         target = Descriptor(row.target.media_type, row.target.digest, row.target.size)
         read = resolve.from_content(self._context.content)
-        chosen = resolve.choose(target, _platform(platform), read, name=familiar(row.name))
+        chosen = resolve.choose(target, _platform(platform), read, name=references.familiar(row.name))
         install(
             row.name,
             chosen,
@@ -202,14 +195,14 @@ class Images:
         with self._context.metadata.read() as tx:
             found = store.resolution(tx, row.target.digest, platform)
         if found is None:
-            raise NotFound(f"no such image: {familiar(row.name)} for {platform}")
+            raise NotFound(f"no such image: {references.familiar(row.name)} for {platform}")
         return found
 
     def exists(self, reference: str) -> bool:
         """Whether `get` would find it, unpacked or not."""
         try:
             with self._context.metadata.read() as tx:
-                self._find(tx, reference)
+                self.find(tx, reference)
         except (NotFound, InvalidArgument):
             return False
         return True
@@ -328,7 +321,7 @@ class Images:
         if name.digest:
             raise InvalidArgument(f"cannot tag {target!r}: a new name cannot have a digest")
         with self._context.metadata.write() as tx:
-            row = self._find(tx, source)
+            row = self.find(tx, source)
             store.put(tx, self._context.namespace, row.replace(name=str(name)))
         return self.get(str(name))
 

@@ -102,7 +102,7 @@ def resume(context: Context, row: Container) -> None:
 def wait(context: Context, row: Container) -> int:
     """See `Container.wait`."""
     if ownership.held(context.run_directory(row.id)):
-        from cloche.engine.attaching import wait_exit
+        from cloche.engine.exits import wait_exit
 
         # The parent's word comes first: of a container with --rm nothing may be left to read.
         code = wait_exit(context, row)

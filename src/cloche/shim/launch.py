@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 
-import cloche
 from cloche import errors
 from cloche.runtime.failures import ExecFailed
 from cloche.spec.document import dumps, loads
@@ -39,7 +38,7 @@ _EXEC_PROGRAM = _PROGRAM.replace("main()", "main_exec()").replace("import main;"
 def interpreter(program: str, *arguments: str) -> list[str]:
     """A command line that runs Python text with this package and nothing of a `site`."""
     base = getattr(sys, "_base_executable", None) or sys.executable
-    package = os.path.dirname(os.path.dirname(os.path.abspath(cloche.__file__ or "")))
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     return [base, "-I", "-S", "-c", program, package, *arguments]
 
 

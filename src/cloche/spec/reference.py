@@ -93,6 +93,14 @@ def parse(text: str) -> Reference:
     return Reference(domain, path, tag, digest)
 
 
+def familiar(text: str) -> str:
+    """A reference as people write it; text that is none stays as it is."""
+    try:
+        return parse(text).familiar()
+    except InvalidArgument:
+        return text
+
+
 def _split_domain(text: str) -> tuple[str, str]:
     """The first component is a host only where it could not be the name of a user of the default one."""
     first, slash, rest = text.partition("/")

@@ -184,15 +184,6 @@ def renew(path: str) -> None:
     os.utime(path, ns=(now, now))
 
 
-def sync_directory(path: str) -> None:
-    """Make a rename into a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read_all(descriptor: int, size: int) -> bytes:
     data = os.read(descriptor, size + 1)
     if len(data) >= size:

@@ -19,7 +19,6 @@ from cloche.spec import digest as digests
 from cloche.spec import document
 from cloche.spec.record import Record
 from cloche.store import clock, faults, locks
-from cloche.store.content import sync_directory
 from cloche.store.identifiers import validate_name
 
 TYPE_CHECKING = False
@@ -182,11 +181,11 @@ class Writer:
                 os.rename(f"{self._directory}/data", target)
             except FileNotFoundError:
                 os.makedirs(directory, exist_ok=True)
-                sync_directory(os.path.dirname(directory))
+                _sync_directory(os.path.dirname(directory))
                 os.rename(f"{self._directory}/data", target)
             faults.point("content.renamed")
         os.fchmod(self._file, 0o444)
-        sync_directory(directory)
+        _sync_directory(directory)
 
 
 def _directory(store: ContentStore, ref: str) -> str:
@@ -305,3 +304,12 @@ def forget_older(store: ContentStore, before: int, keep: frozenset[str]) -> list
         except (FileNotFoundError, Unavailable):
             continue
     return gone
+
+
+def _sync_directory(path: str) -> None:
+    """Make a rename into a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
