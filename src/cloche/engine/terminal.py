@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Protocol
 
+    from cloche.kernel.tty import RawMode
+
     class Attached(Protocol):
         """What a process in a container is steered through while it is attached."""
 
@@ -33,15 +35,15 @@ class LocalTerminal(LocalClient):
         self._attached = attached
         self._terminal = stdio[0] if tty and stdio[0] >= 0 and os.isatty(stdio[0]) else -1
         self._sized = next((fd for fd in (stdio[1], stdio[0]) if tty and fd >= 0 and os.isatty(fd)), -1)
-        self._before: list[Any] = []
+        self._raw: RawMode | None = None
         self._handler: Any = None
 
     def __enter__(self) -> LocalTerminal:
         if self._terminal >= 0:
-            import termios
+            from cloche.kernel.tty import RawMode
 
-            self._before = termios.tcgetattr(self._terminal)
-            termios.tcsetattr(self._terminal, termios.TCSADRAIN, raw(self._before))
+            self._raw = RawMode(self._terminal)
+            self._raw.__enter__()
         if self._sized >= 0:
             self._watch()
             self._resize()
@@ -50,10 +52,8 @@ class LocalTerminal(LocalClient):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before:
-            import termios
-
-            termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)
+        if self._raw is not None:
+            self._raw.__exit__(kind, error, trace)
         if self._handler is not None:
             import signal
 
@@ -89,26 +89,3 @@ def size_of(stdio: tuple[int, int, int]) -> tuple[int, int] | None:
         if size.lines and size.columns:
             return size.lines, size.columns
     return None
-
-
-def raw(attributes: list[Any]) -> list[Any]:
-    """Terminal attributes under which every byte passes as it is (cfmakeraw(3))."""
-    import termios
-
-    changed = list(attributes)
-    changed[0] &= ~(
-        termios.IGNBRK
-        | termios.BRKINT
-        | termios.PARMRK
-        | termios.ISTRIP
-        | termios.INLCR
-        | termios.IGNCR
-        | termios.ICRNL
-        | termios.IXON
-    )
-    changed[1] &= ~termios.OPOST
-    changed[2] = (changed[2] & ~(termios.CSIZE | termios.PARENB)) | termios.CS8
-    changed[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-    changed[6] = list(attributes[6])
-    changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
-    return changed
