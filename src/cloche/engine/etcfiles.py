@@ -40,7 +40,8 @@ def check(options: Options) -> None:
 
 
 def contents(options: Options, hostname: str) -> dict[str, str]:
-    """File name (of `mounts.FILES`) -> text."""
+    """File name (of `mounts.FILES`) -> text. Raises InvalidArgument as `check`."""
+    check(options)
     return {
         "hostname": hostname + "\n",
         "hosts": _hosts(options),
