@@ -83,3 +83,10 @@ def test_what_does_not_exist_is_said_as_ever(package: Path) -> None:
         [sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, check=False
     )
     assert "ModuleNotFoundError: No module named 'cloche.things.word'" in result.stderr
+
+
+def test_a_module_that_is_too_large_for_the_buffer_is_left_to_python(package: Path) -> None:
+    source = package / "things" / "word.py"
+    source.write_text(f"TEXT = 'long'\nMORE = {'x' * (1 << 16)!r}\n")
+    py_compile.compile(str(source), doraise=True)
+    assert show(package)[:2] == ["long", "False"]
