@@ -31,3 +31,7 @@ def test_what_a_unified_machine_must_show(guest: Guest) -> None:
 
 def test_cgroups_of_this_kind_pass_what_others_do(guest: Guest) -> None:
     passes(guest, "kernel/cgroups")
+
+
+def test_events_and_new_limits(guest: Guest) -> None:
+    passes(guest, "vm/unified_events.py")

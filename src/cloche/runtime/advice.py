@@ -14,6 +14,7 @@ from errno import (
     ENOSYS,
     ENOTDIR,
     EPERM,
+    ERANGE,
     EROFS,
 )
 
@@ -115,15 +116,32 @@ _ADVICE = {
         EACCES: "the program of the hook must be executable",
     },
 }
+# The same for what is done about cgroups, which are not operations of the plan.
+_CGROUPS = {
+    "make cgroup": {
+        EACCES: "the caller may not make cgroups there: have it delegated, or run as root",
+        EPERM: "the caller may not make cgroups there: have it delegated, or run as root",
+        EROFS: "cgroups are mounted read-only here: run where they are not",
+        ENOSPC: "there are too many cgroups: remove some, or raise cgroup.max.descendants above",
+    },
+    "write limit": {
+        EINVAL: "the kernel does not take this value: give another, or leave the limit out",
+        ERANGE: "the machine does not have that: see the same file of the cgroup above",
+        EBUSY: "more than that is in use already, or the cgroups above allow less",
+        EACCES: "the cgroups above allow less, or the caller may not change it",
+        EPERM: "the caller may not change it: have the cgroup delegated, or run as root",
+        ENOENT: "this kernel has no such limit: leave it out",
+    },
+}
 _ANY = {ENOSYS: "this kernel is too old for it: 5.12 is the least"}
 
 
 def advice(operation: str, errno: int) -> str:
     """What to do when an operation got this answer; empty where that is not known.
 
-    operation: as its description begins.
+    operation: as its description begins, or "make cgroup" and "write limit".
     """
-    for name, answers in _ADVICE.items():
+    for name, answers in (_ADVICE | _CGROUPS).items():
         if operation.startswith(name) and errno in answers:
             return answers[errno]
     return _ANY.get(errno, "")

@@ -117,13 +117,20 @@ def _carry_out(name: str, words: list[str], root: str, log: Log, general: Option
     try:
         return command.action(Invocation(root, log, general, options))
     except (ClocheError, OSError) as error:
-        message = _one_line(error)
+        message = _one_line(error) + _about_state(error, root)
     except Exception as error:
         if log.debugging:
             raise
         message = f"unexpected {type(error).__name__}: {_one_line(error)} (a bug; --debug shows where)"
     log.error(f"{command.failure}: {message}" if command.failure else message)
     return command.failure_code
+
+
+def _about_state(error: BaseException, root: str) -> str:
+    """What to do where the caller may not keep state in the place that was chosen."""
+    if isinstance(error, PermissionError) and str(error.filename).startswith((root, os.path.dirname(root))):
+        return ": the containers' state is kept there: set XDG_RUNTIME_DIR, or name a directory with --root"
+    return ""
 
 
 def _count(name: str, command: Command, options: Options) -> None:

@@ -91,6 +91,15 @@ def create(
     return container, Process(started)
 
 
+def refused_limit(place: str, error: OSError) -> FailedPrecondition:
+    """A cgroup that cannot be made, or a limit that it cannot be given, in the user's terms."""
+    from cloche.runtime.advice import advice
+
+    where = f"{error.filename}: " if error.filename else ""
+    todo = advice("write limit" if "resources" in place else "make cgroup", error.errno or 0)
+    return FailedPrecondition(f"{place}: {where}{error.strerror}{f': {todo}' if todo else ''}")
+
+
 def _make_cgroup(cgroup: Cgroup, config: Config, *, rootless: bool) -> None:
     place = "linux.cgroupsPath"
     try:
@@ -102,5 +111,4 @@ def _make_cgroup(cgroup: Cgroup, config: Config, *, rootless: bool) -> None:
         if owner and not rootless:
             cgroup.delegate(owner)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise FailedPrecondition(f"config.json: {place}: {where}{error.strerror}") from None
+        raise refused_limit(f"config.json: {place}", error) from None

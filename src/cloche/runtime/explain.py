@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import layout
 from cloche.runtime.compile import compile_create
@@ -34,7 +36,18 @@ def plan_of(
 
         compiled = seccomp.compile(profile, warnings)
     cgroup = Cgroup.plan(layout(), linux.get("cgroupsPath") or container_id)
+    if is_rootless():
+        # As `make` would find out by trying.
+        cgroup.paths = {name: path for name, path in cgroup.paths.items() if _may_make(path)}
     facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=None)
     facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring, gate=gate)
     facts = facts.replace(rootless=is_rootless())
     return compile_create(config, with_listener(facts, config, "creating"))
+
+
+def _may_make(directory: str) -> bool:
+    """Whether a cgroup may be made where its directory would be."""
+    above = os.path.dirname(directory)
+    while not os.path.isdir(above):
+        above = os.path.dirname(above)
+    return os.access(above, os.W_OK)

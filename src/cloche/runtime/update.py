@@ -85,8 +85,9 @@ def update(container: Container, resources: Resources) -> list[str]:
             _undo(container, before, touched)
             if isinstance(error, ClocheError):
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            raise FailedPrecondition(f"linux.resources: {where}{error.strerror}") from None
+            from cloche.runtime.create import refused_limit
+
+            raise refused_limit("linux.resources", error) from None
         config.setdefault("linux", {})["resources"] = after  # type: ignore[typeddict-item]  # merged from two
         container.folder.write_config(config)
         return warnings

@@ -208,3 +208,20 @@ def test_a_bundle_for_root_is_refused_with_what_to_do(account: Account) -> None:
         result = runtime("run", "--bundle", str(account.bundle), unique("user"))
     assert result.returncode == 1
     assert "spec --rootless" in last_line(result)
+
+
+def test_what_is_explained_is_what_an_ordinary_user_gets(account: Account) -> None:
+    with account("cloche-runc") as runtime:
+        result = runtime("run", "--explain", "--bundle", str(account.bundle), unique("user"))
+    assert result.returncode == 0, result.stderr
+    assert "enter cgroup" not in result.stdout
+    assert "stage two: copy tree" in result.stdout
+    assert "clone tree" not in result.stdout
+
+
+def test_a_place_for_state_that_is_not_the_users(account: Account) -> None:
+    runtime = account("cloche-runc")
+    runtime.root = Path("/run/cloche-not-yours")
+    result = runtime("run", "--bundle", str(account.bundle), unique("user"))
+    assert result.returncode == 1
+    assert "XDG_RUNTIME_DIR" in last_line(result)

@@ -30,7 +30,7 @@ def signal_number(word: str) -> int:
             number = number + int(f"{sign}{offset}") if real_time else -1
             number = number if number >= _signal.SIGRTMIN else -1
     if not 0 <= number <= _LAST_SIGNAL:
-        raise InvalidArgument(f'unknown signal "{word}"')
+        raise InvalidArgument(f'unknown signal "{word}": must be a number up to 64 or a name such as TERM')
     return number
 
 
@@ -39,9 +39,11 @@ def start(invocation: Invocation) -> int:
     container = invocation.container()
     status = container.status()
     if status == "stopped":
-        raise FailedPrecondition("cannot start a container that has stopped")
+        raise FailedPrecondition("cannot start a container that has stopped: delete it, and create it again")
     if status != "created":
-        raise FailedPrecondition(f"cannot start an already {status} container")
+        raise FailedPrecondition(
+            f"cannot start an already {status} container: only a created one"
+        )
     if not os.environ.get("NOTIFY_SOCKET"):
         container.start()
         return 0
@@ -71,7 +73,7 @@ def kill(invocation: Invocation) -> int:
         # Whoever wants all of them gone has it.
         return 0
     if stopped and not everyone:
-        raise FailedPrecondition("container not running")
+        raise FailedPrecondition("container not running: its process has ended; delete removes what is left")
     container.kill(signal, everyone=everyone)
     return 0
 
@@ -87,7 +89,10 @@ def delete(invocation: Invocation) -> int:
         raise
     status = container.status()
     if status not in ("stopped", "created") and not force:
-        raise FailedPrecondition(f"cannot delete container {container.id} that is not stopped: {status}")
+        raise FailedPrecondition(
+            f"cannot delete container {container.id} that is not stopped: {status}: "
+            "end it with kill first, or use --force"
+        )
     # Nothing of the user's runs in one that was only created.
     for warning in container.delete(force=force or status == "created"):
         invocation.log.warning(warning)

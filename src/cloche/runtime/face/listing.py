@@ -62,7 +62,7 @@ def show_all(invocation: Invocation) -> int:
     """Print all containers of this root."""
     options = invocation.options
     if options.text("format", "table") not in ("table", "json"):
-        raise InvalidArgument("invalid format option")
+        raise InvalidArgument("invalid format option: --format must be table or json")
     found = _all(invocation)
     if options.switch("quiet"):
         sys.stdout.write("".join(f"{each['id']}\n" for each in found))
@@ -96,7 +96,7 @@ def processes(invocation: Invocation) -> int:
     """Print the processes of a container, as ps(1) shows them or as JSON."""
     shape = invocation.options.text("format", "table")
     if shape not in ("table", "json"):
-        raise InvalidArgument("invalid format option")
+        raise InvalidArgument("invalid format option: --format must be table or json")
     pids = invocation.container().processes()
     if shape == "json":
         sys.stdout.write(json_text(pids) + "\n")
