@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "image prune": ("images", "PRUNE", "Remove images that nothing uses"),
     "image inspect": ("inspection", "IMAGE_INSPECT", "Show all that is known about images"),
     "image from-host": ("transfer", "FROM_HOST", "Make an image of this machine's own programs"),
+    "system df": ("system", "DF", "Show what takes room on the disk"),
     "system prune": ("system", "PRUNE", "Remove stopped containers and unused images"),
 }
 
@@ -97,7 +98,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "system": (
         "Look at and clean this installation",
-        {"info": "info", "prune": "system prune"},
+        {"df": "system df", "info": "info", "prune": "system prune"},
     ),
 }
 

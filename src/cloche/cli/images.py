@@ -149,9 +149,12 @@ def _remove(session: Session, parsed: Parsed) -> int:
 def _prune(session: Session, parsed: Parsed) -> int:
     if not confirmed(parsed, "all images without a name"):
         return 0
-    removed = session.engine.images.prune()
-    if removed:
-        write("Deleted Images:\n" + "".join(f"{said}\n" for said in removed))
+    from cloche.cli.reclaimed import Reclaimed
+
+    with Reclaimed(session.engine):
+        removed = session.engine.images.prune()
+        if removed:
+            write("Deleted Images:\n" + "".join(f"{said}\n" for said in removed) + "\n")
     return 0
 
 

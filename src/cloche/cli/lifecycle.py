@@ -100,9 +100,12 @@ def _wait(session: Session, parsed: Parsed) -> int:
 def _prune(session: Session, parsed: Parsed) -> int:
     if not confirmed(parsed, "all stopped containers"):
         return 0
-    removed = session.engine.containers.prune()
-    if removed:
-        write("Deleted Containers:\n" + "".join(f"{identifier}\n" for identifier in removed))
+    from cloche.cli.reclaimed import Reclaimed
+
+    with Reclaimed(session.engine):
+        removed = session.engine.containers.prune()
+        if removed:
+            write("Deleted Containers:\n" + "".join(f"{identifier}\n" for identifier in removed) + "\n")
     return 0
 
 

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from cloche.cli.arguments import Parsed
     from cloche.cli.session import Session
+    from cloche.engine.engine import Engine
+    from cloche.engine.space import Space
 
+_SPACE = {
+    "Type": "TYPE",
+    "TotalCount": "TOTAL",
+    "Active": "ACTIVE",
+    "Size": "SIZE",
+    "Reclaimable": "RECLAIMABLE",
+}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FORMAT = (("Options", (("format", "f", "string", 'Print "json", or fill in a Go template'),)),)
 
@@ -100,20 +109,53 @@ def _information(document: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
+def _disk(session: Session, parsed: Parsed) -> int:
+    from cloche.cli import table
+
+    rows = [_space(each) for each in session.engine.space()]
+    table.show(rows, _SPACE, tuple(_SPACE), form=parsed.text("format"))
+    return 0
+
+
+def _space(space: Space) -> dict[str, Any]:
+    from cloche.cli.human import size
+
+    percent = f" ({100 * space.reclaimable_bytes // space.size_bytes}%)" if space.size_bytes else ""
+    return {
+        "Type": space.kind,
+        "TotalCount": str(space.total),
+        "Active": str(space.active),
+        "Size": size(space.size_bytes),
+        "Reclaimable": size(space.reclaimable_bytes) + percent,
+    }
+
+
 def _prune(session: Session, parsed: Parsed) -> int:
     from cloche.cli.lifecycle import confirmed
+    from cloche.cli.reclaimed import Reclaimed
 
     if not confirmed(parsed, "all stopped containers and all images without a name"):
         return 0
-    containers, images = session.engine.containers.prune(), session.engine.images.prune()
+    engine = session.engine
+    with Reclaimed(engine):
+        _remove_unused(engine)
+    return 0
+
+
+def _remove_unused(engine: Engine) -> None:
+    containers, images = engine.containers.prune(), engine.images.prune()
     for title, removed in (("Containers", containers), ("Images", images)):
         if removed:
             write(f"Deleted {title}:\n" + "".join(f"{one_line(each)}\n" for each in removed) + "\n")
-    return 0
 
 
 VERSION = Command("[OPTIONS]", _version, groups=_FORMAT)
 INFO = Command("[OPTIONS]", _info, groups=_FORMAT)
+DF = Command(
+    "[OPTIONS]",
+    _disk,
+    groups=(("Options", (("format", "", "string", '"table", "table TEMPLATE", "json" or a Go template'),)),),
+)
 PRUNE = Command(
     "[OPTIONS]", _prune, groups=(("Options", (("force", "f", "bool", "Do not ask whether it is meant"),)),)
 )

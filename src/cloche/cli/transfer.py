@@ -105,7 +105,8 @@ IMPORT = Command(
     maximum=2,
     description=(
         "Make an image of a root file system in a tar archive, and give it a name.\n"
-        "An OCI or docker archive or an OCI layout is loaded; NAME is for an image that has none there."
+        "An OCI or docker archive or an OCI layout is loaded; NAME is then for an image\n"
+        "that has none there."
     ),
 )
 SAVE = Command(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cloche.engine.images import Image, Images
     from cloche.engine.options import MountOption, Options
     from cloche.engine.run import Result
+    from cloche.engine.space import Space
 
 DEFAULT_ROOT = "/var/lib/cloche"
 DEFAULT_STATE = "/run/cloche"
@@ -173,6 +174,18 @@ class Engine:
         from cloche.engine.inspection import system
 
         return system(self._context, self.images, self.containers)
+
+    def taken_bytes(self) -> int:
+        """What all blobs, snapshots and volumes of this root take on disk, used or not."""
+        from cloche.engine.space import taken
+
+        return taken(self._context)
+
+    def space(self) -> tuple[Space, Space, Space]:
+        """What images, containers and volumes take on disk; it may walk all that containers wrote."""
+        from cloche.engine.space import measure
+
+        return measure(self._context)
 
     def close(self) -> None:
         """Close the stores; running containers go on."""
