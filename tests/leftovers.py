@@ -16,7 +16,9 @@ from tests.waiting import wait_until
 # was handed to another parent.
 SESSION_VARIABLE = "CLOCHE_TEST_SESSION"
 
-STATE_DIRECTORIES = ("/run/cloche", "/var/lib/cloche", "/run/cloche-runc")
+STATE_DIRECTORIES = ("/run/cloche", "/var/lib/cloche")
+# The cache of compiled filters: kept on purpose, for as long as the machine runs.
+FILTERS = "@filters"
 
 
 def _token() -> bytes:
@@ -85,14 +87,14 @@ def _namespaces() -> Iterator[str]:
 
 
 def _files() -> Iterator[str]:
-    for directory in STATE_DIRECTORIES:
-        if os.path.isdir(directory):
-            yield f"directory {directory}"
-            for name in os.listdir(directory):
-                yield f"file {directory}/{name}"
+    for place in STATE_DIRECTORIES:
+        for directory, names, files in os.walk(place):
+            if FILTERS in names:
+                names.remove(FILTERS)
+            yield from (f"file {directory}/{name}" for name in files)
     for directory in (tempfile.gettempdir(), "/run", "/dev/shm"):
         for name in os.listdir(directory):
-            if "cloche" in name:
+            if "cloche" in name and f"{directory}/{name}" not in STATE_DIRECTORIES:
                 yield f"file {directory}/{name}"
 
 
