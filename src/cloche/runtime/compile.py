@@ -35,16 +35,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     refuse_unsupported(config, facts)
     process = config["process"]
     steps = (
-        # The caller opens everything first: a bad path fails before any process exists.
-        *plan_namespaces.opened_namespaces(config),
-        *checked_sysctls(config),
-        *plan_namespaces.opened_cgroups(facts.cgroups),
-        *plan_mounts.opened_root(config, facts),
-        *plan_mounts.opened_sources(config, facts),
-        *plan_devices.opened_devices(config, facts),
-        *plan_mounts.opened_null(config),
-        *opened_gate(facts.gate),
-        *plan_process.opened_handover(facts),
+        *opened(config, facts),
         *plan_process.scored(process, rootless=facts.rootless),
         *plan_namespaces.joined_namespaces(config),
         *plan_namespaces.offset_clocks(config),
@@ -92,6 +83,19 @@ def compile_create(config: Config, facts: Facts) -> Plan:
 
         steps = unprivileged(steps, config)
     return Plan(steps)
+
+
+def opened(config: Config, facts: Facts) -> Iterator[Step]:
+    """What the caller opens first of all: a bad path fails before any process exists."""
+    yield from plan_namespaces.opened_namespaces(config)
+    yield from checked_sysctls(config)
+    yield from plan_namespaces.opened_cgroups(facts.cgroups)
+    yield from plan_mounts.opened_root(config, facts)
+    yield from plan_mounts.opened_sources(config, facts)
+    yield from plan_devices.opened_devices(config, facts)
+    yield from plan_mounts.opened_null(config)
+    yield from opened_gate(facts.gate)
+    yield from plan_process.opened_handover(facts)
 
 
 def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
