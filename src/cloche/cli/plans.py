@@ -33,12 +33,18 @@ EXPLAIN = Command(
     _explain,
     minimum=1,
     maximum=1,
-    description="An operation a line: who performs it, and the place in config.json that asks for it.",
+    description=(
+        "Show how a bundle becomes a container, and run nothing.\n"
+        "An operation a line: who performs it, and what in config.json asks for it."
+    ),
 )
 TRACE = Command(
     "BUNDLE",
     _trace,
     minimum=1,
     maximum=1,
-    description="The bundle's program is run; the table is printed when it is executed.",
+    description=(
+        "Run a bundle and show how long each operation took.\n"
+        "The table is printed when the bundle's program is executed."
+    ),
 )
