@@ -256,7 +256,7 @@ def test_exec_finds_its_way_where_the_container_divided_its_cgroup(runtime: Runt
     _with_writable_cgroups(bundle, NESTED)
     with runtime.running(bundle, *bundle.process["args"]) as container:
         wait_until(lambda: membership(container.pid).endswith("/init"), what="a nested cgroup")
-        wait_until(lambda: (directory_of(container) / "cgroup.subtree_control").read_text() != "\n")
+        wait_until(lambda: (directory_of(container) / "cgroup.subtree_control").read_text().strip())
         assert executed(container, "cat /proc/self/cgroup") == (0, "0::/init\n")
         assert len(container.processes()) == 1
 
@@ -272,6 +272,30 @@ def test_exec_enters_a_cgroup_with_threaded_ones_below(runtime: Runtime, bundle:
         kind = directory_of(container) / "cgroup.type"
         wait_until(lambda: kind.read_text() == "domain threaded\n", what="a threaded domain")
         assert executed(container, "cat /proc/self/cgroup") == (0, "0::/\n")
+
+
+def test_the_root_of_a_user_namespace_arranges_its_cgroup_but_not_its_limits(
+    runtime: Runtime, bundle: Bundle
+) -> None:
+    bundle.linux["namespaces"].append({"type": "user"})
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    bundle.linux["uidMappings"] = bundle.linux["gidMappings"] = mapping
+    bundle.linux["resources"]["pids"] = {"limit": 50}
+    os.chown(bundle.rootfs, 100000, 100000)
+    _with_writable_cgroups(bundle, NESTED)
+    with runtime.running(bundle, *bundle.process["args"]) as container:
+        wait_until(lambda: (directory_of(container) / "cgroup.subtree_control").read_text().strip())
+        assert executed(container, "cat /proc/self/cgroup") == (0, "0::/init\n")
+        status, text = executed(container, "echo 60 > /sys/fs/cgroup/pids.max")
+        assert (status != 0, "Permission denied" in text) == (True, True)
+
+
+def test_a_cgroup_namespace_is_joined_by_path(runtime: Runtime, bundle: Bundle) -> None:
+    """Also where nsdelegate keeps everyone within his own."""
+    with runtime.running(bundle) as first:
+        own = {"type": "cgroup", "path": f"/proc/{first.pid}/ns/cgroup"}
+        bundle.linux["namespaces"] = [n for n in bundle.linux["namespaces"] if n["type"] != "cgroup"] + [own]
+        assert runtime.output(bundle, "cat /proc/self/cgroup") == "0::/../c2\n"
 
 
 @pytest.mark.parametrize("path", [None, "relative/place"])

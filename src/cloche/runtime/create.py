@@ -15,7 +15,7 @@ from cloche.runtime.compile import compile_create
 from cloche.runtime.container import Container, Process
 from cloche.runtime.execute import execute
 from cloche.runtime.gather import compiled_filter, gather, is_rootless, with_listener
-from cloche.runtime.plan_namespaces import delegate_of
+from cloche.runtime.plan_namespaces import delegate_of, inner_group
 from cloche.runtime.state import Folder, State, now
 
 TYPE_CHECKING = False
@@ -109,6 +109,6 @@ def _make_cgroup(cgroup: Cgroup, config: Config, *, rootless: bool) -> None:
         place = "linux.namespaces cgroup"
         owner = delegate_of(config)
         if owner and not rootless:
-            cgroup.delegate(owner)
+            cgroup.delegate(owner, inner_group(config))
     except OSError as error:
         raise refused_limit(f"config.json: {place}", error) from None

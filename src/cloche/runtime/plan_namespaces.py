@@ -157,6 +157,16 @@ def delegate_of(config: Config) -> int | None:
     return host_uid(config, config["process"].get("user", {}).get("uid", 0))
 
 
+def inner_group(config: Config) -> int:
+    """A group of the host that the container's user namespace knows, -1 where it has none of its own.
+
+    Its privileges inside (and so an exec into the cgroup) count only for files whose owner and group
+    are both mapped.
+    """
+    mappings = config.get("linux", {}).get("gidMappings", ())
+    return mappings[0]["hostID"] if mappings and "user" in wanted(config) else -1
+
+
 def host_uid(config: Config, uid: int) -> int | None:
     """A user of the container as the host sees it; None where that is not known or not mapped."""
     if "user" not in wanted(config):

@@ -13,7 +13,7 @@ import os
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.kernel.cgroups import processes
 from cloche.kernel.cgroups.files import Write, read, write, write_all
-from cloche.kernel.cgroups.layout import UNIFIED, Layout, parse_membership
+from cloche.kernel.cgroups.layout import UNIFIED, Layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ class Cgroup:
                     f"the cgroup {directory!r} has {len(running)} processes in it: choose another cgroupsPath"
                 )
         if directory == self.paths.get("cpuset") and not unified:
-            _seed_cpuset(directory, fresh=fresh)
+            from cloche.kernel.cgroups import cpuset
+
+            cpuset.seed(directory, fresh=fresh)
 
     def _delegate(self, directory: str, only: str = "") -> None:
         """Hand cgroup2's controllers (or only this one) down to the parent's children.
@@ -230,43 +232,24 @@ class Cgroup:
         return self.paths.get(UNIFIED)
 
     def entrance(self, pid: int) -> str | None:
-        """The cgroup2 directory in which one more process can be born, beside `pid`, who is inside.
-
-        That is the container's own, unless the container divided it (systemd inside does): a cgroup that
-        hands controllers to its children takes no processes (EBUSY).
-        """
+        """Where in cgroup2 one more process can be born, beside `pid`, who is inside (see division.py)."""
         own = self.paths.get(UNIFIED)
         if own is None or not self._layout.unified or not read(f"{own}/cgroup.subtree_control"):
             return own
-        with open(f"/proc/{pid}/cgroup", "rb", buffering=0) as file:
-            place = parse_membership(file.readall()).get((UNIFIED,), "/")
-        directory = self._layout.unified.mountpoint + place
-        while directory.startswith(f"{own}/"):
-            # A threaded cgroup takes threads of processes that are above it, and no process (EOPNOTSUPP).
-            if read(f"{directory}/cgroup.type") != "threaded":
-                return directory
-            directory = os.path.dirname(directory)
-        return own
+        from cloche.kernel.cgroups.division import beside
 
-    def delegate(self, uid: int) -> None:
-        """Let a user of the host arrange processes in the cgroup2 directory, but not its limits.
+        return beside(own, self._layout.unified.mountpoint, pid)
 
-        Only the directory and the files that the kernel names for this change hands (cgroups(7),
-        "Cgroup delegation"). Nothing happens where v1 is in use, whose cgroups cannot be delegated safely.
+    def delegate(self, uid: int, gid: int = -1) -> None:
+        """Let a user of the host arrange processes in the cgroup2 directory (see division.py).
+
+        Nothing happens where v1 is in use, whose cgroups cannot be delegated safely.
         """
         directory = self.paths.get(UNIFIED)
-        if directory is None or self._layout.legacy:
-            return
-        try:
-            names = read("/sys/kernel/cgroup/delegate").split()
-        except FileNotFoundError:
-            names = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
-        os.chown(directory, uid, -1)
-        for name in names:
-            try:
-                os.chown(f"{directory}/{name}", uid, -1)
-            except FileNotFoundError:
-                continue  # of a controller that this cgroup does not have
+        if directory is not None and not self._layout.legacy:
+            from cloche.kernel.cgroups.division import delegate
+
+            delegate(directory, uid, gid)
 
     def processes(self, *, recursive: bool = True) -> list[int]:
         """The pids inside, sorted; `recursive`: those in cgroups below too."""
@@ -381,21 +364,6 @@ def _make_directory(directory: str, made: list[str]) -> bool:
         return _make_directory(directory, made)
     made.append(directory)
     return True
-
-
-def _seed_cpuset(directory: str, *, fresh: bool = False) -> None:
-    """Give a new v1 cpuset its parent's CPUs and memory nodes: with none, nobody can join it.
-
-    fresh: it was made just now, so it need not be asked.
-    """
-    parent = os.path.dirname(directory)
-    for file in ("cpuset.cpus", "cpuset.mems"):
-        value = read(f"{parent}/{file}")
-        if not value:
-            _seed_cpuset(parent)
-            value = read(f"{parent}/{file}")
-        if fresh or not read(f"{directory}/{file}"):
-            write(f"{directory}/{file}", value)
 
 
 def _quietly_remove(directory: str) -> None:
