@@ -44,14 +44,13 @@ def create(
 ) -> tuple[Container, Process]:
     """Make a container.
 
-    root: folder of all containers' states. config: validated. bundle: absolute; relative paths in
-    the configuration count from it. rootfs: a detached mount (kernel.mounts.assemble) instead of
-    root.path, borrowed. stdio: what becomes descriptors 0, 1, 2, borrowed. preserve_fds: how many
-    from 3 on go along. gate: wait for `Container.start`; without it the program runs at once.
-    pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of the container's own.
-    warnings: gets a line for each system call of the filter that is not known here.
-    trace: gets the times of all operations. prepare: called with the folder of the container's state
-    when the id is ours and nothing of the plan was done.
+    root: folder of all states. config: validated. bundle: absolute; relative paths count from it.
+    rootfs: a detached mount (kernel.mounts.assemble) instead of root.path, borrowed. stdio: what
+    becomes descriptors 0, 1, 2, borrowed. preserve_fds: how many from 3 on go along. gate: wait for
+    `Container.start`; without it the program runs at once. pivot: pivot_root(2) rather than
+    chroot(2). keyring: a session keyring of the container's own. warnings: gets a line for each system
+    call of the filter that is not known here. trace: gets the times of all operations. prepare: called
+    with the folder of the container's state when the id is ours and nothing of the plan was done.
     Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
     """
     cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
@@ -62,13 +61,12 @@ def create(
         try:
             if prepare:
                 prepare(folder.path)
-            rootless = is_rootless()
-            _make_cgroup(cgroup, config, rootless=rootless)
+            _make_cgroup(cgroup, config)
             # Without root some hierarchies may be left out.
             state = state.replace(cgroup_paths=cgroup.paths)
             compiled = compiled_filter(root, config, warnings)
             facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=rootfs)
-            facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring, rootless=rootless)
+            facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
             facts = with_listener(facts, config, "creating")
             if gate:
                 folder.make_gate()
@@ -100,7 +98,8 @@ def refused_limit(place: str, error: OSError) -> FailedPrecondition:
     return FailedPrecondition(f"{place}: {where}{error.strerror}{f': {todo}' if todo else ''}")
 
 
-def _make_cgroup(cgroup: Cgroup, config: Config, *, rootless: bool) -> None:
+def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
+    rootless = is_rootless()
     place = "linux.cgroupsPath"
     try:
         cgroup.make(rootless=rootless)

@@ -41,7 +41,6 @@ def plan_of(
         cgroup.paths = {name: path for name, path in cgroup.paths.items() if _may_make(path)}
     facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=None)
     facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring, gate=gate)
-    facts = facts.replace(rootless=is_rootless())
     return compile_create(config, with_listener(facts, config, "creating"))
 
 

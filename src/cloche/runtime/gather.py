@@ -63,6 +63,7 @@ def gather(
         bundle=bundle,
         cgroups=cgroup_facts(cgroup),
         rootfs_given=rootfs is not None,
+        rootless=is_rootless(),
         unprivileged=os.geteuid() != 0,
         filter_program=program,
         filter_flags=flags,

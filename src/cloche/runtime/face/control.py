@@ -41,9 +41,7 @@ def start(invocation: Invocation) -> int:
     if status == "stopped":
         raise FailedPrecondition("cannot start a container that has stopped: delete it, and create it again")
     if status != "created":
-        raise FailedPrecondition(
-            f"cannot start an already {status} container: only a created one"
-        )
+        raise FailedPrecondition(f"cannot start an already {status} container: only a created one")
     if not os.environ.get("NOTIFY_SOCKET"):
         container.start()
         return 0
