@@ -49,8 +49,8 @@ def create(
     becomes descriptors 0, 1, 2, borrowed. preserve_fds: how many from 3 on go along. gate: wait for
     `Container.start`; without it the program runs at once. pivot: pivot_root(2) rather than
     chroot(2). keyring: a session keyring of the container's own. warnings: gets a line for each system
-    call of the filter that is not known here. trace: gets the times of all operations. prepare: called
-    with the folder of the container's state when the id is ours and nothing of the plan was done.
+    call of the filter that is not known here. trace: gets the times of all operations.
+    prepare: called with the folder of the container's state, before the plan.
     Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
     """
     cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
@@ -62,8 +62,7 @@ def create(
             if prepare:
                 prepare(folder.path)
             _make_cgroup(cgroup, config)
-            # Without root some hierarchies may be left out.
-            state = state.replace(cgroup_paths=cgroup.paths)
+            state = state.replace(cgroup_paths=cgroup.paths)  # without root some may be left out
             compiled = compiled_filter(root, config, warnings)
             facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=rootfs)
             facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
