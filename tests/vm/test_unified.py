@@ -12,7 +12,7 @@ SUITES = {
     "what a unified machine must show": "tests/vm/unified.py",
     "events and new limits": "tests/vm/unified_events.py",
     "cgroups": "tests/kernel/cgroups/test_[cpu]*.py",
-    "engine": "tests/engine/test_containers.py -k 'life or memory or stats'",
+    "engine": "tests/engine/test_containers.py -k 'memory or stats'",
 }
 PYTEST = f"cd {CHECKOUT} && .venv/bin/python -m pytest -q -m system --durations=10 --timeout=100"
 TIMEOUT_S = 240.0
