@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloche.runtime.container import Container, Process
+from cloche.runtime.container import Container, Process, containers
 from cloche.runtime.create import create
 from tests.bundles import Bundle
 
@@ -94,6 +94,9 @@ def read_all(descriptor: int) -> str:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, cgroup_parent: str) -> Runtime:
-    """A runtime with nothing in it."""
-    return Runtime(tmp_path / "state", cgroup_parent)
+def runtime(tmp_path: Path, cgroup_parent: str) -> Iterator[Runtime]:
+    """A runtime with nothing in it; what a test that failed left is deleted."""
+    made = Runtime(tmp_path / "state", cgroup_parent)
+    yield made
+    for left in containers(made.root):
+        left.delete(force=True)

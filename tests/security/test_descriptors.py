@@ -93,10 +93,12 @@ def test_a_process_that_joins_cannot_be_read_from_inside(runtime: Runtime, bundl
     with pipe() as (reader, writer):
         container, process = runtime.create(bundle, gate=False, stdio=(writer, writer, writer))
         os.close(writer)
-        with process:
+        try:
             for _ in range(30):
                 with container.execute({**EXEC, "args": ["true"]}) as executed:  # type: ignore[typeddict-item]  # a literal
                     executed.wait()
+        finally:
             container.delete(force=True)
             process.wait()
+            process.close()
         assert read_all(reader) == ""
