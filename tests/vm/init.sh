@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The guest's first process: kernel file systems, modules, a disk for /tmp, then the agent.
+# The guest's first process: kernel file systems, modules, a disk for temporary files, then the agent.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH HOME=/root
 /bin/busybox mkdir -p /bin /sbin /proc /sys /dev /run /tmp /root /usr/bin /var/tmp /newroot

@@ -33,7 +33,7 @@ EXEC: dict[str, Any] = {
 
 
 def disk() -> tuple[int, int]:
-    """The numbers of the disk that /tmp is on."""
+    """The numbers of the disk that temporary files are on."""
     major, _, minor = Path("/sys/block/vda/dev").read_text().strip().partition(":")
     return int(major), int(minor)
 
