@@ -4,7 +4,7 @@
  * let through to the outside is seen by AddressSanitizer.
  */
 #define CLOCHE_HOSTED
-#include "process.h"
+#include "hooks.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
 #ifndef CLOCHE_HOOKS_H
 #define CLOCHE_HOOKS_H
 
-#include "process.h"
+#include "identity.h"
 
 enum { POLLIN = 1, HOOK_FAILED = 125 /* ECANCELED, which no system call here gives */ };
 

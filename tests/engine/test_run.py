@@ -28,7 +28,7 @@ pytestmark = pytest.mark.system
 def _out(
     engine: Engine, image: Image | str, script: str, options: Options | None = None, **settings: object
 ) -> str:
-    result = engine.run(image, ["sh", "-c", script], options=options, timeout_s=20, **settings)  # type: ignore[arg-type]
+    result = engine.run(image, ["sh", "-c", script], options=options, timeout_s=20, **settings)  # type: ignore[arg-type]  # handed through as it is
     assert result.exit_code == 0, result
     return result.stdout.decode()
 
@@ -77,8 +77,8 @@ def test_a_timeout_kills_and_gives_what_was_written(engine: Engine, tools: Image
     with pytest.raises(DeadlineExceeded) as caught:
         engine.run(tools, ["sh", "-c", "echo part; sleep 100"], timeout_s=0.3)
     assert time.monotonic() - begin < 5
-    assert caught.value.result.stdout == b"part\n"  # type: ignore[attr-defined]
-    assert caught.value.result.exit_code == 137  # type: ignore[attr-defined]
+    assert caught.value.result.stdout == b"part\n"  # type: ignore[attr-defined]  # what pytest caught has it
+    assert caught.value.result.exit_code == 137  # type: ignore[attr-defined]  # what pytest caught has it
 
 
 def test_too_much_output_kills_and_gives_what_fits(engine: Engine, tools: Image) -> None:
@@ -86,7 +86,7 @@ def test_too_much_output_kills_and_gives_what_fits(engine: Engine, tools: Image)
         engine.run(
             tools, ["sh", "-c", "while :; do echo 0123456789; done"], output_limit_bytes=100_000, timeout_s=20
         )
-    assert len(caught.value.result.stdout) == 100_000  # type: ignore[attr-defined]
+    assert len(caught.value.result.stdout) == 100_000  # type: ignore[attr-defined]  # what pytest caught has it
 
 
 def test_a_program_that_outgrows_its_memory_is_killed(engine: Engine, tools: Image) -> None:
@@ -129,9 +129,9 @@ def test_wrong_settings_are_refused_and_leave_nothing(
     engine.run(tools, ["true"], timeout_s=20)
     before = _descriptors()
     with pytest.raises(error):
-        engine.run(tools, ["true"], timeout_s=20, **settings)  # type: ignore[arg-type]
+        engine.run(tools, ["true"], timeout_s=20, **settings)  # type: ignore[arg-type]  # handed through as it is
     assert _descriptors() == before
-    base = engine._ephemeral._base  # type: ignore[union-attr]
+    base = engine._ephemeral._base  # type: ignore[union-attr]  # it is there, or the test fails
     assert len(os.listdir(f"{base}/default")) <= 1, "but for the stage that waits for the next run"
 
 
@@ -147,7 +147,7 @@ def test_runs_leave_no_descriptor_directory_or_child_behind(engine: Engine, tool
         engine.run(tools, ["touch", "/made"], timeout_s=20)
         engine.run(tools, ["true"], timeout_s=20)
     assert _descriptors() == before
-    base = engine._ephemeral._base  # type: ignore[union-attr]
+    base = engine._ephemeral._base  # type: ignore[union-attr]  # it is there, or the test fails
     assert len(os.listdir(f"{base}/default")) <= 1, "but for the stage that waits for the next run"
     assert children() == children_before
 

@@ -27,7 +27,7 @@ def stage(tmp_path: Path, root: None) -> Iterator[Stage]:
 
 
 def _waiting(engine: Engine) -> list[str]:
-    return [stage.directory for stage in engine._ephemeral._stages._waiting]  # type: ignore[union-attr]
+    return [stage.directory for stage in engine._ephemeral._stages._waiting]  # type: ignore[union-attr]  # it is there, or the test fails
 
 
 def test_a_run_that_writes_nothing_leaves_its_root_for_the_next(engine: Engine, tools: Image) -> None:

@@ -58,7 +58,7 @@ def made(stores: Stores, data: bytes, **options: object) -> Image:
             metadata=stores.metadata,
             namespace=NAMESPACE,
             snapshotter=stores.snapshotter,
-            **options,  # type: ignore[arg-type]
+            **options,  # type: ignore[arg-type]  # handed through as it is
         )
 
 

@@ -50,7 +50,7 @@ def bring(stores: Stores, where: Path, contents: list[bytes], *, compressed: boo
 def run(stores: Stores, chosen: Chosen, **more: object) -> str:
     return unpack.unpack(
         chosen.manifest, chosen.config, content=stores.content, metadata=stores.metadata,
-        snapshotter=stores.snapshotter, **more,  # type: ignore[arg-type]
+        snapshotter=stores.snapshotter, **more,  # type: ignore[arg-type]  # handed through as it is
     )  # fmt: skip
 
 

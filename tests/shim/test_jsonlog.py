@@ -44,7 +44,7 @@ def test_a_line_without_end_is_cut_where_docker_cuts_it(tmp_path: Path) -> None:
 
 @given(chunks=st.lists(st.binary(max_size=60), max_size=8))
 def test_every_byte_that_was_written_is_read_back(tmp_path_factory: object, chunks: list[bytes]) -> None:
-    path = tmp_path_factory.mktemp("log") / "log.json"  # type: ignore[attr-defined]
+    path = tmp_path_factory.mktemp("log") / "log.json"  # type: ignore[attr-defined]  # what pytest caught has it
     writer = LogWriter(str(path))
     for chunk in chunks:
         writer.write("stdout", chunk)

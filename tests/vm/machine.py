@@ -64,7 +64,7 @@ class Guest:
         line = b""
         while not line.endswith(b"\n"):
             ready = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]
-            part = self._process.stdout.read1(65536) if ready else b""  # type: ignore[attr-defined]
+            part = self._process.stdout.read1(65536) if ready else b""  # type: ignore[attr-defined]  # what pytest caught has it
             if not part:
                 console = self._console.read_text(errors="replace")[-3000:]
                 raise AssertionError(f"the guest said nothing for {timeout_s} s; its console:\n{console}")
