@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -143,3 +144,32 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
         """Run ctr; the result is not checked."""
         command = self.ctr(*arguments)
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+class Dockerd(Daemon):
+    """Debian's dockerd below one directory, with cloche-runc as the runtime `cloche` and no networks."""
+
+    def __init__(self, directory: Path, runtime: str) -> None:
+        self.address = f"unix://{directory}/sock"
+        config = directory / "daemon.json"
+        config.write_text(json.dumps({"runtimes": {"cloche": {"path": runtime}}}))
+        places = [
+            f"--data-root={directory}/data",
+            f"--exec-root={directory}/exec",
+            f"--pidfile={directory}/pid",
+        ]
+        networks = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
+        command = [peer("dockerd"), "--config-file", str(config), *places, *networks, "--host", self.address]
+        super().__init__(command, directory / "log")
+        self.wait_for(socket.AF_UNIX, f"{directory}/sock")
+
+    def docker(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run Debian's docker, which is of the daemon's version; the result is not checked."""
+        command = ["/usr/bin/docker", "--host", self.address, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def ok(self, *arguments: str) -> str:
+        """What a docker command that must succeed prints."""
+        done = self.docker(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()

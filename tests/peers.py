@@ -26,6 +26,7 @@ PACKAGES = {
     "debootstrap": "debootstrap",
     "dpkg-deb": "dpkg",
     "docker-registry": "docker-registry",
+    "dockerd": "docker.io",
     "hyperfine": "hyperfine",
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",
