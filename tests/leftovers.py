@@ -122,7 +122,17 @@ def everything(*, all_owners: bool = False) -> set[str]:
         picture taken before, since a session's own processes start in one of these.
     """
     cgroups = _cgroups(all_owners=all_owners)
-    return {*_mounts(), *cgroups, *_processes(), *_namespaces(), *_files(), *_loop_devices()}
+    return {*_mounts(), *cgroups, *_processes(), *_namespaces(), *_files(), *_loop_devices(), *_handed_down()}
+
+
+def _handed_down() -> set[str]:
+    """What the host's own cgroup2 hands to its children: not a test's to change."""
+    return {
+        f"controller {name} in {control}"
+        for control in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+        if (control / "cgroup.subtree_control").exists()
+        for name in (control / "cgroup.subtree_control").read_text().split()
+    }
 
 
 def after_settling(before: set[str], *, timeout_s: float = 3) -> set[str]:

@@ -187,7 +187,17 @@ def test_on_a_hybrid_machine_cgroup2_is_left_as_it_is(new_cgroup: NewCgroup) -> 
     assert control.read_text() == before
     with pytest.raises(FailedPrecondition, match="has no 'rdma' cgroup"):
         new_cgroup("two").apply({"rdma": {"mlx": {"hcaHandles": 1}}})
+    # A controller that cgroup2 has and nobody handed down: taking it would re-plan the host.
+    held_back = {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]}
+    if "hugetlb" not in before.split() and "hugetlb" not in cgroup_names():
+        with pytest.raises(FailedPrecondition, match="has no 'hugetlb' cgroup"):
+            new_cgroup("three").apply(held_back)
     assert control.read_text() == before
+
+
+def cgroup_names() -> set[str]:
+    """The controllers that v1 hierarchies have here."""
+    return {name for hierarchy in layout().legacy for name in hierarchy.controllers}
 
 
 def test_kernel_memory_is_ignored_with_a_warning(new_cgroup: NewCgroup) -> None:

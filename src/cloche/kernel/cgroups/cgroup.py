@@ -131,15 +131,14 @@ class Cgroup:
 
             cpuset.seed(directory, fresh=fresh)
 
-    def _delegate(self, directory: str, only: str = "") -> None:
-        """Hand cgroup2's controllers (or only this one) down to the parent's children.
+    def _delegate(self, directory: str) -> None:
+        """Hand cgroup2's controllers down to the parent's children.
 
-        On a hybrid machine only when a limit asks for one: there cgroup2 is hardly used, and which
-        controllers it manages is the host's affair.
+        Never on a hybrid machine: there cgroup2 is kept aside, and which controllers it manages is the
+        host's affair. A limit that needs one which was not handed down is refused by name.
         """
         root = self._layout.unified.mountpoint if self._layout.unified else os.path.dirname(directory)
-        controllers = read(f"{root}/cgroup.controllers").split()
-        wanted = [name for name in controllers if only in ("", name)]
+        wanted = read(f"{root}/cgroup.controllers").split()
         parent = os.path.dirname(directory)
         if set(wanted) <= set(read(f"{parent}/cgroup.subtree_control").split()):
             return
@@ -187,9 +186,7 @@ class Cgroup:
         """Refuse a v2 limit whose controller is not there, by a name rather than by ENOENT."""
         if item.optional or item.controller == "cgroup" or item.controller in self._unified_controllers():
             return
-        self._delegate(self.paths[UNIFIED], "io" if item.controller == "blkio" else item.controller)
-        if item.controller not in self._unified_controllers():
-            raise _missing(item)
+        raise _missing(item)
 
     def _unified_controllers(self) -> list[str]:
         names = read(f"{self.paths[UNIFIED]}/cgroup.controllers").split()
@@ -383,7 +380,7 @@ def _quietly_write(path: str, value: str) -> None:
 def _missing(item: Write) -> FailedPrecondition:
     return FailedPrecondition(
         f"linux.resources.{item.source}: this machine has no {item.controller!r} cgroup controller: "
-        "remove the limit or mount the controller"
+        "remove the limit, or have the host provide the controller"
     )
 
 

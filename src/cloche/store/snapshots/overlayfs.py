@@ -1,7 +1,7 @@
 """The overlayfs snapshotter: every snapshot is one layer, and the kernel stacks them.
 
-    ROOT/snapshots/<id>/fs/      what this snapshot changes: the upper directory
-    ROOT/snapshots/<id>/work/    overlayfs's own, for active snapshots
+    ROOT/snapshots/<id>/fs       what this snapshot changes: the upper directory
+    ROOT/snapshots/<id>/work     overlayfs's own, for active snapshots
 
 The mounts are containerd's to the letter: one layer alone is a bind mount, as an overlay of one
 layer is refused by the kernel; several are an overlay with the nearest first.
