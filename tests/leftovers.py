@@ -150,6 +150,18 @@ def children() -> set[int]:
     return {int(pid) for pids in lists for pid in pids.split()}
 
 
+def speaking_of(word: str) -> list[int]:
+    """The processes other than this one whose command line has a word in it."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and word.encode() in Path("/proc", entry, "cmdline").read_bytes():
+                found.append(int(entry))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
 def remove_tree(directory: str) -> None:
     """Remove a directory, but nothing that was left mounted below it: that may be the machine's.
 

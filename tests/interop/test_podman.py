@@ -12,6 +12,7 @@ import pytest
 from tests import leftovers
 from tests.bundles import make_rootfs
 from tests.peers import peer
+from tests.waiting import wait_until
 
 Podman = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -21,9 +22,14 @@ LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
 
 @pytest.fixture
 def place() -> Iterator[str]:
-    """A directory whose name is short enough for podman's sockets. Podman leaves a mount in it."""
+    """A directory whose name is short enough for podman's sockets. Podman leaves a mount in it.
+
+    The clean-up that conmon starts when a container ends goes on after the command that waited
+    for it, and would make that mount again behind us.
+    """
     directory = tempfile.mkdtemp(prefix="p-")
     yield directory
+    wait_until(lambda: not leftovers.speaking_of(directory), what="podman's clean-up to end")
     leftovers.remove_tree(directory)
 
 
