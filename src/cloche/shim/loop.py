@@ -1,0 +1,117 @@
+"""The one loop in which a shim waits: for descriptors, for moments, and for other threads."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import select
+import time
+from heapq import heappop, heappush
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+
+
+class Timer:
+    """A call that is to come; `cancel` takes it back."""
+
+    __slots__ = ("call", "moment")
+
+    def __init__(self, moment: float, call: Callable[[], None]) -> None:
+        self.moment = moment
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Do not call any more."""
+        self.call = None
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.moment < other.moment
+
+
+class Loop:
+    """Calls back when something is there. All methods but `call_soon` belong to the loop's thread."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._timers: list[Timer] = []
+        self._handed: list[Callable[[], None]] = []
+        self._lock = _thread.allocate_lock()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._stopped = False
+
+    def watch(self, descriptor: int, events: int, call: Callable[[int], None]) -> None:
+        """call(events) whenever it is ready, until `forget`. Watching it again replaces both.
+
+        events: READ, WRITE or both; the kernel adds EPOLLHUP and EPOLLERR. Raises PermissionError
+        for what epoll cannot watch: a regular file.
+        """
+        if descriptor in self._watched:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+        self._watched[descriptor] = call
+
+    def forget(self, descriptor: int) -> None:
+        """No longer watch; to be called before the descriptor is closed. Unknown ones are fine."""
+        if self._watched.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """Call once, after some seconds."""
+        timer = Timer(time.monotonic() + delay_s, call)
+        heappush(self._timers, timer)
+        return timer
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call once, in the loop's thread. May be used from any thread."""
+        with self._lock:
+            self._handed.append(call)
+        os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> None:
+        """Return from `run` when the present round is over. From any thread, by `call_soon`."""
+        self._stopped = True
+
+    def run(self) -> None:
+        """Wait and call until `stop`."""
+        self._stopped = False
+        while not self._stopped:
+            for descriptor, events in self._epoll.poll(self._wait_s()):
+                if descriptor == self._wake:
+                    self._run_handed()
+                elif (call := self._watched.get(descriptor)) is not None:
+                    # Absent: an earlier call of this round has forgotten it.
+                    call(events)
+            self._run_timers()
+
+    def _wait_s(self) -> float | None:
+        while self._timers and self._timers[0].call is None:
+            heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0].moment - time.monotonic())
+
+    def _run_handed(self) -> None:
+        os.eventfd_read(self._wake)
+        with self._lock:
+            calls, self._handed = self._handed, []
+        for call in calls:
+            call()
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0].moment <= now:
+            if (call := heappop(self._timers).call) is not None:
+                call()
+
+    def close(self) -> None:
+        """Close what the loop itself holds."""
+        self._epoll.close()
+        os.close(self._wake)
