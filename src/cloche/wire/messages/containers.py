@@ -1,0 +1,85 @@
+"""The container service's messages: what was asked for (containerd.services.containers.v1)."""
+
+from __future__ import annotations
+
+from cloche.wire.messages.google import Any, Empty, FieldMask, Timestamp
+from cloche.wire.protobuf import Message, mapping, message, repeated, string
+from cloche.wire.protobuf_values import STRING
+from cloche.wire.service import Method, Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PACKAGE = "containerd.services.containers.v1"
+
+
+class ContainerRuntime(Message, package=_PACKAGE, name="Container.Runtime"):
+    name: str = string(1)
+    options: Any | None = message(2, Any)
+
+
+class Container(Message, package=_PACKAGE):
+    id: str = string(1)
+    labels: Mapping[str, str] = mapping(2, STRING, STRING)
+    image: str = string(3)
+    runtime: ContainerRuntime | None = message(4, ContainerRuntime)
+    spec: Any | None = message(5, Any)
+    snapshotter: str = string(6)
+    snapshot_key: str = string(7)
+    created_at: Timestamp | None = message(8, Timestamp)
+    updated_at: Timestamp | None = message(9, Timestamp)
+    extensions: Mapping[str, Any] = mapping(10, STRING, Any)
+    sandbox: str = string(11)
+
+
+class GetContainerRequest(Message, package=_PACKAGE):
+    id: str = string(1)
+
+
+class GetContainerResponse(Message, package=_PACKAGE):
+    container: Container | None = message(1, Container)
+
+
+class ListContainersRequest(Message, package=_PACKAGE):
+    filters: Sequence[str] = repeated(1, STRING)
+
+
+class ListContainersResponse(Message, package=_PACKAGE):
+    containers: Sequence[Container] = repeated(1, Container)
+
+
+class CreateContainerRequest(Message, package=_PACKAGE):
+    container: Container | None = message(1, Container)
+
+
+class CreateContainerResponse(Message, package=_PACKAGE):
+    container: Container | None = message(1, Container)
+
+
+class UpdateContainerRequest(Message, package=_PACKAGE):
+    container: Container | None = message(1, Container)
+    update_mask: FieldMask | None = message(2, FieldMask)
+
+
+class UpdateContainerResponse(Message, package=_PACKAGE):
+    container: Container | None = message(1, Container)
+
+
+class DeleteContainerRequest(Message, package=_PACKAGE):
+    id: str = string(1)
+
+
+class ListContainerMessage(Message, package=_PACKAGE):
+    container: Container | None = message(1, Container)
+
+
+CONTAINERS = Service(
+    f"{_PACKAGE}.Containers",
+    Method("Get", GetContainerRequest, GetContainerResponse),
+    Method("List", ListContainersRequest, ListContainersResponse),
+    Method("ListStream", ListContainersRequest, ListContainerMessage, server_streaming=True),
+    Method("Create", CreateContainerRequest, CreateContainerResponse),
+    Method("Update", UpdateContainerRequest, UpdateContainerResponse),
+    Method("Delete", DeleteContainerRequest, Empty),
+)
