@@ -1,0 +1,73 @@
+"""How the containers of a shim are run: what a shim asks of the runtime behind it.
+
+One driver stands for one container. A shim calls it from the container's lane, one call at a time,
+but for `kill`, which may come while another call is stuck.
+"""
+
+from __future__ import annotations
+
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    from cloche.kernel.cgroups.cgroup import Cgroup
+    from cloche.wire.messages.runc_options import CheckpointOptions
+else:
+    Protocol = object
+
+Stdio = tuple[int, int, int]
+"""Descriptors that become 0, 1 and 2; borrowed."""
+
+
+class Spawned(Record):
+    """A process that exists. It is our child, or was handed to us when its parent ended.
+
+    pidfd: the receiver's. console: the master of its terminal, the receiver's; -1 without one.
+    """
+
+    pid: int
+    pidfd: int
+    console: int = -1
+
+
+class Driver(Protocol):
+    """Runs one container. Calls may block; they raise errors of cloche.errors."""
+
+    def create(self, *, stdio: Stdio, terminal: bool, checkpoint: str = "") -> Spawned:
+        """Make the container, up to its gate. Whatever fails, nothing is left.
+
+        terminal: the process gets a pty instead of `stdio`. checkpoint: a folder to restore from.
+        """
+
+    def start(self) -> None:
+        """Open the gate. Raises ExecFailed when the program cannot be executed."""
+
+    def execute(self, exec_id: str, process: dict[str, Any], *, stdio: Stdio, terminal: bool) -> Spawned:
+        """Run one more process, at once. process: config.json's `process`, not validated yet."""
+
+    def kill(self, signal: int, *, everyone: bool) -> None:
+        """Signal the first process, or all. Raises NotFound when it has ended."""
+
+    def pause(self) -> None:
+        """Freeze."""
+
+    def resume(self) -> None:
+        """Thaw."""
+
+    def update(self, resources: Mapping[str, Any]) -> None:
+        """Change limits. resources: config.json's `linux.resources`, not validated yet."""
+
+    def pids(self) -> list[int]:
+        """All processes, as the host numbers them."""
+
+    def checkpoint(self, path: str, options: CheckpointOptions) -> None:
+        """Write the container's state into a folder."""
+
+    def delete(self) -> None:
+        """Kill what runs; remove cgroups, state and mounts. Can be repeated."""
+
+    def cgroup(self) -> Cgroup | None:
+        """For metrics and notices of too little memory; None where there is none or it is not known."""
