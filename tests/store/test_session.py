@@ -141,22 +141,17 @@ def test_a_process_killed_in_a_checkpoint_does_no_harm(tmp_path: Path) -> None:
         metadata.check()
 
 
-def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(path: str) -> None:
     with Metadata(path) as metadata:
         put(metadata, "one")
     more = (*schema.MIGRATIONS, ("ALTER TABLE namespaces ADD COLUMN colour TEXT DEFAULT 'blue'",))
-    monkeypatch.setattr(module, "MIGRATIONS", more)
-    with Metadata(path) as metadata, metadata.read() as tx:
+    with Metadata(path, migrations=more) as metadata, metadata.read() as tx:
         assert tx.execute("SELECT name, colour FROM namespaces") == [("one", "blue")]
 
 
-def test_a_newer_database_is_refused_untouched(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE later (x)",)))
-    with Metadata(path) as metadata:
+def test_a_newer_database_is_refused_untouched(path: str) -> None:
+    with Metadata(path, migrations=(*schema.MIGRATIONS, ("CREATE TABLE later (x)",))) as metadata:
         put(metadata, "one")
-    monkeypatch.undo()
     with pytest.raises(FailedPrecondition, match="newer cloche"), Metadata(path) as metadata:
         names(metadata)
 

@@ -60,6 +60,8 @@ _X86_64 = {
     "setns": 308,
     "unshare": 272,
     "prlimit64": 302,
+    "inotify_add_watch": 254,
+    "inotify_init1": 294,
     "bpf": 321,
 }
 _AARCH64 = {
@@ -70,6 +72,8 @@ _AARCH64 = {
     "setns": 268,
     "unshare": 97,
     "prlimit64": 261,
+    "inotify_add_watch": 27,
+    "inotify_init1": 26,
     "bpf": 280,
 }
 # Calls added since Linux 4.20 or so have one number on every architecture.

@@ -11,6 +11,7 @@ import os
 from _thread import allocate_lock, get_ident
 
 from cloche.store import faults
+from cloche.store.schema import MIGRATIONS
 from cloche.store.session import Session, reraise
 from cloche.store.sqlite import Error
 
@@ -28,11 +29,15 @@ class Metadata:
     """The metadata database at a path; safe from any thread, and after a fork.
 
     path: made on first use, with its directory, readable by its owner only.
-    busy_timeout_s: how long to wait for other writers before Unavailable.
+    busy_timeout_s: how long to wait for other writers before Unavailable. migrations: what makes
+    its tables (store.schema).
     """
 
-    def __init__(self, path: str, *, busy_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, path: str, *, busy_timeout_s: float = 10.0, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS
+    ) -> None:
         self.path = path
+        self._migrations = migrations
         self._busy_timeout_s = busy_timeout_s
         self._pid = os.getpid()
         self._sessions: dict[int, Session] = {}
@@ -85,7 +90,7 @@ class Metadata:
             self._forget_inherited()
         session = self._sessions.get(get_ident())
         if session is None:
-            session = Session(self.path, self._busy_timeout_s)
+            session = Session(self.path, self._busy_timeout_s, self._migrations)
             with self._guard:
                 self._sessions[get_ident()] = session
         return session

@@ -1,4 +1,4 @@
-"""The tables of meta.db, and how an older database becomes one of today.
+"""The tables of meta.db and of run.db, and how an older database becomes one of today.
 
     namespaces ──┐ (name)
                  ├─ images ········ target digest ──▶ blobs on disk (store.content)
@@ -18,6 +18,10 @@
     leases          namespace, id | labels, created_at, expires_at, owner (its liveness file)
     lease_resources namespace, lease, kind, resource
     blob_labels     namespace, digest | labels, times
+
+run.db, in the state directory, has what means nothing after a reboot:
+
+    events          id | at, namespace, topic, type, value (a message of Protocol Buffers)
 
 Times are nanoseconds since 1970. Labels and annotations are JSON objects, or the empty text for
 none. A snapshot's id is the name of its directory and is never used again. What points to
@@ -81,3 +85,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 A released tuple is never changed; the database's user_version says how many it has seen.
 """
+
+RUN_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL,
+            namespace TEXT NOT NULL, topic TEXT NOT NULL, type TEXT NOT NULL, value BLOB NOT NULL
+        )""",
+        "CREATE INDEX event_times ON events (at)",
+    ),
+)
+"""The same for run.db."""

@@ -43,8 +43,12 @@ _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 11, 13, 14, 26
 class Session:
     """One thread's connection, and its own descriptor of the lock file."""
 
-    def __init__(self, path: str, busy_timeout_s: float) -> None:
+    def __init__(
+        self, path: str, busy_timeout_s: float, migrations: tuple[tuple[str, ...], ...] = MIGRATIONS
+    ) -> None:
+        """migrations: what makes its tables (store.schema)."""
         self.path = path
+        self._migrations = migrations
         self.busy = False
         self._log = path + "-wal"
         self._patience_s = busy_timeout_s
@@ -59,7 +63,7 @@ class Session:
         try:
             database = self._connect()
             version: int = database.execute("PRAGMA user_version").fetchone()[0]
-            if version != len(MIGRATIONS):
+            if version != len(self._migrations):
                 self._migrate(database)
         except Error as error:
             reraise(error, self.path)
@@ -79,15 +83,15 @@ class Session:
         self._lock_within(LOCK_EX, self._patience_s)
         try:
             version: int = database.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
+            if version > len(self._migrations):
                 raise FailedPrecondition(
                     f"{self.path}: written by a newer cloche (schema {version}, and this one knows"
-                    f" {len(MIGRATIONS)}): use that one, or another --root"
+                    f" {len(self._migrations)}): use that one, or another --root"
                 )
             if version == 0:
                 os.chmod(self.path, 0o600)
                 database.execute("PRAGMA journal_mode=WAL")
-            if version < len(MIGRATIONS):
+            if version < len(self._migrations):
                 self._apply(database, version)
         finally:
             self.unlock()
@@ -95,10 +99,10 @@ class Session:
     def _apply(self, database: Connection, version: int) -> None:
         database.execute("BEGIN IMMEDIATE")
         try:
-            for statements in MIGRATIONS[version:]:
+            for statements in self._migrations[version:]:
                 for statement in statements:
                     database.execute(statement)
-            database.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+            database.execute(f"PRAGMA user_version={len(self._migrations)}")
             faults.point("metadata.migrated")
             database.execute("COMMIT")
         except BaseException:
