@@ -37,6 +37,7 @@ FLAGS = (
 
 # Which module has which command.
 MODULES = {
+    "checkpoint": "checkpointing",
     "create": "creation",
     "delete": "control",
     "events": "watching",
@@ -46,6 +47,7 @@ MODULES = {
     "list": "listing",
     "pause": "control",
     "ps": "listing",
+    "restore": "checkpointing",
     "resume": "control",
     "run": "creation",
     "spec": "specification",

@@ -25,9 +25,10 @@ from cloche.runtime.state import Folder, Lock, State, is_locked, names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as signals
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
+    from cloche.runtime.criu.options import CheckpointOptions
     from cloche.runtime.execute import Started
     from cloche.spec.config import Config, Hook
     from cloche.spec.config import Process as ProcessConfig
@@ -326,6 +327,12 @@ class Container:
             cgroup = self.cgroup.below(subgroups) if subgroups else self.cgroup
             started = execute_in(self, process, stdio=stdio, preserve_fds=preserve_fds, cgroup=cgroup)
             return Process(started)
+
+    def checkpoint(self, options: CheckpointOptions, *, ready: Callable[[], None] | None = None) -> None:
+        """Write the processes into files, with criu: see cloche.runtime.criu.checkpoint."""
+        from cloche.runtime.criu.checkpoint import checkpoint
+
+        checkpoint(self, options, ready=ready)
 
     def delete(self, *, force: bool = False) -> list[str]:
         """Remove the cgroups and the state. force: kill first, whatever the status.

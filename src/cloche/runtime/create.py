@@ -16,7 +16,7 @@ from cloche.runtime.container import Container, Process
 from cloche.runtime.execute import execute
 from cloche.runtime.gather import compiled_filter, gather, is_rootless, with_listener
 from cloche.runtime.plan_namespaces import delegate_of, inner_group
-from cloche.runtime.state import Folder, State, now
+from cloche.runtime.state import Folder, State, now, streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,12 +56,13 @@ def create(
     cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
     rootfs_path = "" if rootfs is not None else os.path.join(bundle, config["root"]["path"])
     state = State(container_id, bundle, os.path.normpath(rootfs_path or "/"), now(), cgroup.paths)
+    state = state.replace(streams=streams(stdio))
     folder = Folder(root, container_id)
     with folder.make(config, state):
         try:
             if prepare:
                 prepare(folder.path)
-            _make_cgroup(cgroup, config)
+            make_cgroup(cgroup, config)
             state = state.replace(cgroup_paths=cgroup.paths)  # without root some may be left out
             compiled = compiled_filter(root, config, warnings)
             facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=rootfs)
@@ -97,7 +98,8 @@ def refused_limit(place: str, error: OSError) -> FailedPrecondition:
     return FailedPrecondition(f"{place}: {where}{error.strerror}{f': {todo}' if todo else ''}")
 
 
-def _make_cgroup(cgroup: Cgroup, config: Config) -> None:
+def make_cgroup(cgroup: Cgroup, config: Config) -> None:
+    """Make a container's cgroups and set its limits. Raises FailedPrecondition that names the place."""
     rootless = is_rootless()
     place = "linux.cgroupsPath"
     try:

@@ -18,7 +18,7 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from cloche.spec.config import Config
@@ -35,7 +35,8 @@ class State(Record):
     pid, start_time, boot_id: its process, which only the three together identify; pid 0: none yet.
     late_steps: place and description of the plan's steps behind the gate, by their index, for
     what `start` must say when one of them fails. created: RFC 3339.
-    rootfs: path on the host, empty where it never was one.
+    rootfs: path on the host, empty where it never was one. streams: what its standard descriptors
+    were at the start, as /proc/PID/fd names them, by which a checkpoint knows pipes.
     """
 
     id: str
@@ -47,6 +48,7 @@ class State(Record):
     start_time: int = 0
     boot_id: str = ""
     late_steps: Mapping[str, tuple[str, str]] = {}
+    streams: Sequence[str] = ()
 
     def encode(self) -> bytes:
         """The document that is written down."""
@@ -254,14 +256,32 @@ def _write(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
+def streams(stdio: tuple[int, int, int]) -> tuple[str, ...]:
+    """What descriptors are, for a state's `streams`."""
+    return tuple(os.readlink(f"/proc/self/fd/{descriptor}") for descriptor in stdio)
+
+
 def _remove_tree(directory: str) -> None:
     for name in os.listdir(directory):
         path = f"{directory}/{name}"
         try:
             _unlink(path)
         except IsADirectoryError:
+            _unmount(path)
             _remove_tree(path)
     os.rmdir(directory)
+
+
+def _unmount(directory: str) -> None:
+    """What a restore mounted here when it was killed is the bundle's, and not to be removed."""
+    from cloche.kernel.syscalls import MNT_DETACH, umount2
+
+    try:
+        while True:
+            umount2(directory, MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
 
 
 def _unlink(path: str) -> None:

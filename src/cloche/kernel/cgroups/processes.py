@@ -123,6 +123,12 @@ def signal_all(directory: str, signal: int) -> None:
                 pass
 
 
+def move(pid: int, directories: Iterable[str]) -> None:
+    """Move a process into cgroups by its pid: slow on v1, for a program of others' that stays outside."""
+    for directory in directories:
+        write(f"{directory}/cgroup.procs", str(pid))
+
+
 def remove(directories: Iterable[str], *, timeout_s: float) -> list[str]:
     """Remove cgroup directories with all below; returns those still busy when the time is over.
 

@@ -103,7 +103,7 @@ def write_pid_file(path: str, pid: int) -> None:
         raise
 
 
-class _Request:
+class Request:
     """What create and run have in common: all that is checked before anything is made."""
 
     def __init__(self, invocation: Invocation, *, detached: bool) -> None:
@@ -214,10 +214,18 @@ class _Request:
                 container.delete(force=True)
                 raise
 
+    def remove(self, container: Container) -> None:
+        """Remove a container that has ended; whoever checkpointed it has done so already."""
+        try:
+            for warning in container.delete(force=True):
+                self.log.warning(warning)
+        except NotFound:
+            return
+
 
 def create(invocation: Invocation) -> int:
     """Make a container whose process waits for `start`."""
-    request = _Request(invocation, detached=True)
+    request = Request(invocation, detached=True)
     if request.explained:
         return request.explain(gate=True)
     request.create_detached(gate=True)
@@ -226,17 +234,25 @@ def create(invocation: Invocation) -> int:
 
 def run(invocation: Invocation) -> int:
     """Make a container and start it; attached, wait for its end and remove it again."""
-    from cloche.runtime.face.console import PidfdSocket
-    from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
-    from cloche.runtime.face.relays import Relays
-
     detached = invocation.options.switch("detach")
-    request = _Request(invocation, detached=detached)
+    request = Request(invocation, detached=detached)
     if request.explained:
         return request.explain(gate=False)
     if detached:
         request.create_detached(gate=False)
         return 0
+    return in_front(request, keep=invocation.options.switch("keep"))
+
+
+def in_front(request: Request, *, keep: bool = False) -> int:
+    """Make the container and stand in front of it to its end; returns its exit code.
+
+    keep: it is not removed then.
+    """
+    from cloche.runtime.face.console import PidfdSocket
+    from cloche.runtime.face.foreground import Forwarding, fit_terminal, follow
+    from cloche.runtime.face.relays import Relays
+
     fit_terminal(request.config["process"])
     relayed = not request.config["process"].get("terminal", False)
     with (
@@ -254,9 +270,8 @@ def run(invocation: Invocation) -> int:
                     request.readiness.forward_meanwhile(process.pidfd)
                 status = follow(process, forwarding, relays)
         finally:
-            if not invocation.options.switch("keep"):
-                for warning in container.delete(force=True):
-                    invocation.log.warning(warning)
+            if not keep:
+                request.remove(container)
     return status
 
 

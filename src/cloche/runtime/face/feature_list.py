@@ -75,7 +75,7 @@ def _annotations() -> dict[str, str]:
     from cloche.kernel.libseccomp import Library
 
     annotations = {
-        "org.opencontainers.runc.checkpoint.enabled": "false",
+        "org.opencontainers.runc.checkpoint.enabled": "true",
         "org.opencontainers.runc.version": __version__,
     }
     try:

@@ -1,0 +1,137 @@
+"""What a container has from outside, which criu can neither write down nor make: mounts, namespaces.
+
+To dump, each is given a name; to restore, the name is given something to stand for. The names are
+those that runc uses, so that each can restore what the other has checkpointed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import FailedPrecondition
+from cloche.kernel.mount_options import parse_options
+from cloche.kernel.paths import open_in_root
+from cloche.runtime.criu.messages import ExternalMount, JoinNamespace
+from cloche.runtime.plan_devices import DEFAULT_DEVICES
+from cloche.runtime.plan_namespaces import PROC_NAMES, is_new, wanted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cloche.runtime.facts import Hierarchy
+    from cloche.spec.config import Config, Mount
+
+NULL = "/dev/null"
+_CGROUPS = ("cgroup", "cgroup2")
+_KEPT = {"network": "extRootNetNS", "pid": "extRootPidNS"}
+"""Namespaces that stay as they are while a container is away, and criu's key for each."""
+
+
+def target(mount: Mount) -> str:
+    """The destination as an absolute, normalised path."""
+    return os.path.normpath("/" + mount["destination"]).replace("//", "/")
+
+
+def is_bind(mount: Mount) -> bool:
+    """Whether it shows something of the host's."""
+    return mount.get("type") == "bind" or parse_options(mount.get("options", ())).bind
+
+
+def is_cgroup(mount: Mount) -> bool:
+    """Whether it shows cgroups."""
+    return mount.get("type") in _CGROUPS and not is_bind(mount)
+
+
+def sources(config: Config, hierarchies: Iterable[Hierarchy], bundle: str) -> Iterator[tuple[str, str]]:
+    """Where each mount from outside is in the container, and what of the host it shows.
+
+    hierarchies: the v1 ones with the container's cgroups, which are bound in without a cgroup namespace.
+    """
+    for mount in config.get("mounts", ()):
+        if is_bind(mount):
+            yield target(mount), os.path.normpath(os.path.join(bundle, mount.get("source", "")))
+        elif mount.get("type") == "cgroup" and not is_new(config, "cgroup"):
+            for hierarchy in hierarchies:
+                yield f"{target(mount)}/{hierarchy.name}", hierarchy.path
+    # Bound where there is a user namespace; a name too many does no harm.
+    for device in (*DEFAULT_DEVICES, *config.get("linux", {}).get("devices", ())):
+        yield device["path"], device["path"]
+
+
+def named(config: Config, hierarchies: Iterable[Hierarchy], root: int) -> list[ExternalMount]:
+    """A name for each mount from outside. root: the running container's `/`."""
+    names = {}
+    for place, _ in sources(config, hierarchies, "/"):
+        found = actual(root, place)
+        names[found] = found
+    for path in config.get("linux", {}).get("maskedPaths", ()):
+        if _is_masked_file(root, path):
+            names[actual(root, path)] = NULL
+    return [ExternalMount(key=place, val=name) for place, name in names.items()]
+
+
+def provided(config: Config, hierarchies: Iterable[Hierarchy], bundle: str, root: int) -> list[ExternalMount]:
+    """A source for each name. root: the new root filesystem, with nothing mounted in it yet."""
+    found = {}
+    for place, source in sources(config, hierarchies, bundle):
+        # What was a link only inside a mount of the container's is known by its own words.
+        found[place] = found[actual(root, place)] = source
+    if config.get("linux", {}).get("maskedPaths"):
+        found[NULL] = NULL
+    return [ExternalMount(key=name, val=source) for name, source in found.items()]
+
+
+def actual(root: int, path: str) -> str:
+    """Where a path leads to inside of a root, links followed; the path itself where nothing is there."""
+    try:
+        descriptor = open_in_root(root, path)
+    except OSError:
+        return path
+    try:
+        above = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
+        return os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(above) or "/"
+    finally:
+        os.close(descriptor)
+
+
+def _is_masked_file(root: int, path: str) -> bool:
+    """Not so for what is missing, and a directory is covered by a file system of its own."""
+    try:
+        descriptor = open_in_root(root, path)
+    except OSError:
+        return False
+    try:
+        return os.fstat(descriptor).st_rdev == os.makedev(1, 3)
+    finally:
+        os.close(descriptor)
+
+
+def named_namespaces(config: Config, pid: int) -> list[str]:
+    """The joined namespaces that are not to be dumped, in criu's words. pid: the container's process."""
+    names = []
+    for kind, key in _KEPT.items():
+        if wanted(config).get(kind):
+            inode = os.stat(f"/proc/{pid}/ns/{PROC_NAMES[kind]}").st_ino
+            names.append(f"{PROC_NAMES[kind]}[{inode}]:{key}")
+    return names
+
+
+def kept_namespaces(config: Config) -> list[tuple[str, str]]:
+    """criu's key of each namespace that must be there for a restore, and its path."""
+    return [(key, path) for kind, key in _KEPT.items() if (path := wanted(config).get(kind))]
+
+
+def joined_namespaces(config: Config) -> list[JoinNamespace]:
+    """Those that criu itself joins by their paths. Raises FailedPrecondition for one that it cannot."""
+    joined = []
+    for kind, path in wanted(config).items():
+        if not path or kind in _KEPT:
+            continue
+        if kind == "cgroup":
+            raise FailedPrecondition(
+                "config.json: linux.namespaces: criu cannot restore into a cgroup namespace given by "
+                "its path: leave the path out, or the namespace"
+            )
+        joined.append(JoinNamespace(ns=PROC_NAMES[kind], ns_file=path))
+    return joined

@@ -1,0 +1,84 @@
+"""Places for a restored container's mounts, in a root filesystem that may never have had them.
+
+A new container's init makes what is missing as it mounts. criu mounts what it has dumped and makes
+nothing; so a checkpoint restored on another machine, over a fresh copy of the image, needs this.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import FailedPrecondition
+from cloche.kernel.mount_options import MountOptions
+from cloche.kernel.mounts import bind
+from cloche.kernel.paths import make_directories_in_root, open_in_root
+from cloche.kernel.syscalls import move_mount
+from cloche.runtime.criu.external import is_bind, is_cgroup, target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloche.spec.config import Config, Mount
+
+
+def make_mountpoints(root: int, config: Config, bundle: str) -> None:
+    """Make the places that are missing. root: a mount of the root filesystem that is thrown away after.
+
+    In a bind mount they are made at its source. What lies in a file system of the container's own is
+    left out: criu brings that back with all that was in it.
+    Raises FailedPrecondition that names the mount.
+    """
+    mounts = config.get("mounts", [])
+    for index, mount in enumerate(mounts):
+        above = _above(mounts[:index], mount)
+        if is_cgroup(mount) or not (above is None or is_bind(above)):
+            continue
+        try:
+            place = _make(root, mount, bundle)
+            try:
+                if is_bind(mount) and any(_above(mounts[:i], m) is mount for i, m in enumerate(mounts)):
+                    _show(mount, bundle, place)
+            finally:
+                os.close(place)
+        except OSError as error:
+            raise FailedPrecondition(
+                f"config.json: mounts[{index}]: {target(mount)}: cannot be prepared for the restore: "
+                f"{error.strerror}"
+            ) from None
+
+
+def _above(earlier: Sequence[Mount], mount: Mount) -> Mount | None:
+    """The mount that a mount's place is in; None for the root filesystem."""
+    path = target(mount)
+    for candidate in reversed(earlier):
+        if path == target(candidate) or path.startswith(f"{target(candidate)}/"):
+            return candidate
+    return None
+
+
+def _source(mount: Mount, bundle: str) -> str:
+    return os.path.join(bundle, mount.get("source", ""))
+
+
+def _make(root: int, mount: Mount, bundle: str) -> int:
+    """The place of a mount, made where it was missing; an O_PATH descriptor."""
+    path = target(mount)
+    if not is_bind(mount) or os.path.isdir(_source(mount, bundle)):
+        return make_directories_in_root(root, path)
+    try:
+        return open_in_root(root, path)
+    except FileNotFoundError:
+        os.close(make_directories_in_root(root, os.path.dirname(path)))
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+        os.close(open_in_root(root, path, flags, mode=0o644))
+        return open_in_root(root, path)
+
+
+def _show(mount: Mount, bundle: str, place: int) -> None:
+    """Mount the source, for what is to be made inside of it."""
+    tree = bind(_source(mount, bundle), MountOptions(recursive="rbind" in mount.get("options", ())))
+    try:
+        move_mount(tree, place, "")
+    finally:
+        os.close(tree)
