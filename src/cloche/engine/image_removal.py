@@ -8,7 +8,7 @@ from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.spec import reference as references
 from cloche.store import containers
 from cloche.store import images as store
-from cloche.store.collect import Store, collect
+from cloche.store.collect import Collected, Store, collect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,8 +60,12 @@ def _refuse_used(tx: Transaction, context: Context, digest: str, reference: str,
 
 
 def _collected(context: Context, digest: str) -> list[str]:
-    collected = collect(_store(context), released=(digest,))
-    return [f"Deleted: {each}" for each in collected.content]
+    return [f"Deleted: {each}" for each in collect_released(context, (digest,)).content]
+
+
+def collect_released(context: Context, digests: tuple[str, ...]) -> Collected:
+    """Remove what only images with these targets referred to, now that their names are gone."""
+    return collect(_store(context), released=digests)
 
 
 def prune(context: Context) -> list[str]:

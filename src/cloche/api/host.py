@@ -1,0 +1,72 @@
+"""What every service works with: the stores, seen from the caller's namespace, and the journal."""
+
+from __future__ import annotations
+
+from cloche.engine.context import Context
+from cloche.store import leases
+from cloche.store.journal import Journal
+from cloche.store.leases import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cloche.api.call import Call
+    from cloche.store.metadata import WriteTransaction
+    from cloche.wire.protobuf import Message
+
+
+class Host:
+    """One daemon's stores.
+
+    root, state: as everywhere (engine.context). snapshotter: the default one's name.
+    on_garbage: called with the digests that a removed name stood for; the collector follows it.
+    """
+
+    def __init__(self, root: str, state: str, *, snapshotter: str = "overlayfs") -> None:
+        self._context = Context(root, state, "default", snapshotter)
+        self._contexts: dict[str, Context] = {}
+        self.journal = Journal(state)
+        self.published: list[Callable[[], None]] = []
+        self.on_garbage: Callable[[tuple[str, ...]], None] = lambda digests: None
+
+    @property
+    def metadata_path(self) -> str:
+        """Where meta.db is."""
+        return self._context.metadata.path
+
+    def all(self) -> Context:
+        """The stores as such, for what is no namespace's."""
+        return self._context
+
+    def context(self, call: Call) -> Context:
+        """The stores as the caller's namespace has them.
+
+        Raises FailedPrecondition where the caller named none, InvalidArgument for what is no name.
+        """
+        name = call.namespace
+        found = self._contexts.get(name)
+        if found is None:
+            found = self._contexts[name] = self._context.beside(name)
+        return found
+
+    def lease(self, tx: WriteTransaction, call: Call, kind: str, *names: str) -> None:
+        """Have the caller's lease, if it named one, keep what it just made."""
+        if lease := call.header("containerd-lease"):
+            for name in names:
+                leases.add(tx, call.namespace, lease, Resource(kind, name))
+
+    def publish(self, namespace: str, topic: str, event: Message) -> None:
+        """Note what happened, for everyone who follows."""
+        self.journal.publish(namespace, topic, event)
+        self.announce()
+
+    def announce(self) -> None:
+        """Tell the followers of this process that the journal has something new."""
+        for call in self.published:
+            call()
+
+    def close(self) -> None:
+        """Close the databases."""
+        self._context.close()
+        self.journal.close()

@@ -1,0 +1,40 @@
+"""containerd's Introspection service: who answers here."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+from cloche.wire.messages.introspection import ServerResponse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.wire.call import Call
+    from cloche.wire.messages.google import Empty
+
+IDENTITY_FILE = "io.cloche.uuid"
+
+
+class IntrospectionService:
+    """Says who the server is. root: where the identity that outlives restarts is kept."""
+
+    def __init__(self, root: str) -> None:
+        self._uuid = identity(root)
+
+    def server(self, call: Call, request: Empty) -> ServerResponse:
+        """Identity, process, and its pid namespace."""
+        return ServerResponse(uuid=self._uuid, pid=os.getpid(), pidns=os.stat("/proc/self/ns/pid").st_ino)
+
+
+def identity(root: str) -> str:
+    """The identity of a root, made when it is first asked for. Raises OSError."""
+    path = os.path.join(root, IDENTITY_FILE)
+    try:
+        with open(path, encoding="ascii") as file:
+            return str(uuid.UUID(file.read().strip()))
+    except (FileNotFoundError, ValueError):
+        new = str(uuid.uuid4())
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            file.write(new)
+        os.replace(f"{path}.new", path)
+        return new
