@@ -12,6 +12,7 @@
  *   <-------- CLONED, pidfd exit                         ...
  *   <-------------------------------------- WAITING      (id maps and the like are the caller's)
  *   a byte ---------------------------------------->     mounts, pivot, identity
+ *   or mounts, by descriptor ---------------------->
  *   <-------------------------------------- CREATED      waits at the gate; failures go to `start`
  *   <-------------------------------------- EXECUTING    or, without a gate, executes at once
  *   end of file: executed                                execve
@@ -21,21 +22,6 @@
  * of the plan, cloche/runtime/compile.py.
  */
 #include "hooks.h"
-
-static int receive_descriptors(i64 *descriptors, int most)
-{
-    struct { struct control_header head; i32 fds[253]; } control;
-    char word;
-    struct vector vector = { &word, 1 };
-    struct message message = { .vectors = &vector, .vector_count = 1, .control = &control, .control_size = sizeof control };
-    long size = CALL(NR_recvmsg, (u64)control_fd, W(&message), 0x40000000 /* MSG_CMSG_CLOEXEC */);
-    TRY(size);
-    if (size != 1 || message.control_size < sizeof control.head || control.head.type != 1) return -EPROTO;
-    int count = (int)((control.head.size - sizeof control.head) / sizeof(i32));
-    if (count > most) return -EPROTO;
-    for (int i = 0; i < count; i++) descriptors[i] = control.fds[i];
-    return count;
-}
 
 /* Receive the plan and its descriptors: the plan's own comes first, then every slot in order. */
 static int receive_plan(struct plan **plan)

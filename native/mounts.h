@@ -163,9 +163,12 @@ static int do_new_mount(const struct new_mount *op)
     return attach(mount, target);
 }
 
+static int receive_mount(void); /* report.h */
+
 static int do_attach_mount(const struct attach_mount *op)
 {
-    OWNED int fd = (int)op->mount;
+    OWNED int fd = op->mount < 0 ? receive_mount() : (int)op->mount;
+    TRY(fd);
     int mode = mode_of(fd);
     TRY(mode);
     OWNED int target = make_below_root(op->target, (mode & S_IFMT) == S_IFDIR, (mode & S_IFMT) == S_IFDIR ? 0755 : 0644);

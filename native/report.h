@@ -53,4 +53,27 @@ static int await_word(void)
     return size == 1 ? 0 : size < 0 ? (int)size : -EPROTO;
 }
 
+/* Take the descriptors of one message from the caller; returns how many. */
+static int receive_descriptors(i64 *descriptors, int most)
+{
+    struct { struct control_header head; i32 fds[253]; } control;
+    char word;
+    struct vector vector = { &word, 1 };
+    struct message message = { .vectors = &vector, .vector_count = 1, .control = &control, .control_size = sizeof control };
+    long size = CALL(NR_recvmsg, (u64)control_fd, W(&message), 0x40000000 /* MSG_CMSG_CLOEXEC */);
+    TRY(size);
+    if (size != 1 || message.control_size < sizeof control.head || control.head.type != 1) return -EPROTO;
+    int count = (int)((control.head.size - sizeof control.head) / sizeof(i32));
+    if (count > most) return -EPROTO;
+    for (int i = 0; i < count; i++) descriptors[i] = control.fds[i];
+    return count;
+}
+
+static int receive_mount(void)
+{
+    i64 mount = -1;
+    int count = receive_descriptors(&mount, 1);
+    return count == 1 ? (int)mount : count < 0 ? count : -EPROTO;
+}
+
 #endif

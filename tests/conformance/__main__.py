@@ -2,11 +2,12 @@
 
     make conformance                                   everything
     python -m tests.conformance hooks_stdin mounts     single programs
+    python -m tests.conformance new=/opt/crun          one more runtime beside them, whatever it is
     CONFORMANCE_KEEP=1 make conformance                keep bundles and output (the path is printed)
 
 A program passes when it exits with 0, all that it asserted holds, and it asserted something. What
 runc or crun passes in this run, cloche-runc must pass; that is the exit status. `exceptions.py` says
-why it fails the others, and excuses two.
+why it fails the others, and excuses two, which the packaged runc and crun fail as well.
 Built with Go below ~/.cache (or $XDG_CACHE_HOME); needs root. Where Go, root or runc is missing it
 says so and ends well, but not where CI=true.
 """
@@ -34,15 +35,16 @@ _WORDS = {"pass": "pass", "fail": "FAIL", "empty": "-"}
 
 def main(arguments: list[str]) -> int:
     """Print the table; the exit status says whether ours passes what others pass."""
+    more = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     try:
-        runtimes = _runtimes()
+        runtimes = _runtimes() | more
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         programs = built(Path(cache, "cloche-conformance"))
     except Missing as missing:
         in_ci = os.environ.get("CI", "").lower() in ("1", "true", "yes")
         print(f"conformance: {missing}", file=sys.stderr)
         return 1 if in_ci else 0
-    wanted = arguments or names(programs)
+    wanted = [argument for argument in arguments if "=" not in argument] or names(programs)
     scratch = Path(tempfile.mkdtemp(prefix="cloche-conformance-"))
     try:
         results = _results(runtimes, programs, scratch, wanted)
@@ -61,7 +63,7 @@ def _runtimes() -> dict[str, str]:
     found = {name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") for name in PEERS}
     if not found["runc"]:
         raise Missing("the suite is run against runc first: apt-get install runc")
-    ours = CHECKOUT / ".venv" / "bin" / OURS
+    ours = Path(sys.prefix, "bin", OURS)
     if not ours.exists():
         raise Missing(f"{ours} is missing: make install")
     return {name: path for name, path in found.items() if path} | {OURS: str(ours)}

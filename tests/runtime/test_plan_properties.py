@@ -37,7 +37,7 @@ FILTERS = st.sampled_from(
 # Operations that make something of the container's view of files, before the root is changed.
 MOUNTING = (op.AttachRoot, op.NewMount, op.AttachMount, op.MakeDirectory, op.MakeDevice)
 # What waits for the caller, so that steps of the caller may follow.
-WAITING = (op.AwaitCaller, op.LendNetlink, op.LoadNotifyingFilter)
+WAITING = (op.AwaitCaller, op.LendNetlink, op.RequestMounts, op.LoadNotifyingFilter)
 LOADING = (op.LoadFilter, op.LoadNotifyingFilter)
 
 many = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

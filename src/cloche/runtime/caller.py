@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from cloche.errors import InvalidArgument
-from cloche.kernel.syscalls import AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree, prlimit
+from cloche.kernel.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree, prlimit
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -26,13 +26,14 @@ LENT = "lent"
 class Performing:
     """What the caller's operations work on while a plan is executed: its descriptors and the process.
 
-    trace: who wants to know how long each operation takes.
+    trace: who wants to know how long each operation takes. handed: what stage two gets in answer.
     Closes its descriptors at the end of the `with` block; those lent to it stay open.
     """
 
     def __init__(self, trace: Trace | None = None) -> None:
         self.trace = trace
         self.descriptors: dict[str, int] = {}
+        self.handed: list[int] = []
         self.pid = 0
         self.pidfd = -1
         self._lent: set[str] = set()
@@ -67,10 +68,15 @@ class CallerOperation(Record):
         raise NotImplementedError
 
 
-class CloneTree(CallerOperation):
-    """open_tree(2): a detached copy of what is mounted at a path of the host."""
+class MakesMount(CallerOperation):
+    """Base of those that fill their slot with a detached mount for stage two to attach."""
 
     slot: Slot
+
+
+class CloneTree(MakesMount):
+    """open_tree(2): a detached copy of what is mounted at a path of the host."""
+
     source: str
     recursive: bool
 
@@ -78,6 +84,43 @@ class CloneTree(CallerOperation):
         """See the class."""
         flags = OPEN_TREE_CLONE | (AT_RECURSIVE if self.recursive else 0)
         performing.descriptors[self.slot] = open_tree(AT_FDCWD, self.source, flags)
+
+
+class FindTree(CallerOperation):
+    """open_tree(2) without a copy: the place of a mount, to be cloned when its turn comes."""
+
+    slot: Slot
+    source: str
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        performing.descriptors[self.slot] = open_tree(AT_FDCWD, self.source, 0)
+
+
+class CloneFound(MakesMount):
+    """open_tree(2) with OPEN_TREE_CLONE of what FindTree found, whose descriptor is closed."""
+
+    found: Slot
+    recursive: bool
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | (AT_RECURSIVE if self.recursive else 0)
+        found = performing.descriptors.pop(self.found)
+        try:
+            performing.descriptors[self.slot] = open_tree(found, "", flags)
+        finally:
+            os.close(found)
+
+
+class HandOver(CallerOperation):
+    """Send a detached mount to stage two, which has requested it."""
+
+    mount: Slot
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        performing.handed.append(performing.descriptors[self.mount])
 
 
 class OpenFile(CallerOperation):

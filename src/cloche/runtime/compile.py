@@ -15,15 +15,19 @@ from cloche.runtime import (
     plan_namespaces,
     plan_process,
     plan_scheduling,
+    plan_sources,
 )
 from cloche.runtime.caller import OpenFile
+from cloche.runtime.configured_mounts import configured_mounts
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from cloche.runtime.configured_mounts import ConfiguredMount
     from cloche.runtime.facts import Facts
+    from cloche.runtime.plan_sources import Sources
     from cloche.spec.config import Config, Process
 
 
@@ -34,8 +38,10 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     """
     refuse_unsupported(config, facts)
     process = config["process"]
+    mounts = configured_mounts(config)
+    sources = plan_sources.sources(mounts, config, facts)
     steps = (
-        *opened(config, facts),
+        *opened(config, facts, mounts, sources),
         *plan_process.scored(process, rootless=facts.rootless),
         *plan_namespaces.joined_namespaces(config),
         *plan_namespaces.offset_clocks(config),
@@ -54,8 +60,8 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_mounts.own_proc(config),
         *plan_scheduling.memory_policy(config),
         *plan_mounts.attached_root(config, facts),
-        *plan_mounts.mounts(config, facts),
-        *plan_devices.devices(config, facts),
+        *plan_mounts.mounts(mounts, sources, config, facts),
+        *plan_devices.devices(mounts, config, facts),
         *plan_process.console(process, bind=True),
         Step("process.cwd", STAGE_TWO, op.MakeDirectory(process["cwd"], 0o755)),
         # Hooks see everything made, and the host's paths for the last time.
@@ -64,7 +70,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         # From here on no operation can name a path of the host.
         *plan_mounts.entered_root(config, facts),
         *plan_process.streams(process),
-        *plan_mounts.settled(config),
+        *plan_mounts.settled(mounts, config),
         *plan_namespaces.named_host(config),
         *plan_mounts.sysctls(config),
         *plan_process.labels(process),
@@ -85,14 +91,16 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     return Plan(steps)
 
 
-def opened(config: Config, facts: Facts) -> Iterator[Step]:
+def opened(
+    config: Config, facts: Facts, mounts: Sequence[ConfiguredMount], sources: Sources
+) -> Iterator[Step]:
     """What the caller opens first of all: a bad path fails before any process exists."""
     yield from plan_namespaces.opened_namespaces(config)
     yield from checked_sysctls(config)
     yield from plan_namespaces.opened_cgroups(facts.cgroups)
     yield from plan_mounts.opened_root(config, facts)
-    yield from plan_mounts.opened_sources(config, facts)
-    yield from plan_devices.opened_devices(config, facts)
+    yield from sources.beforehand
+    yield from plan_devices.opened_devices(mounts, config, facts)
     yield from plan_mounts.opened_null(config)
     yield from opened_gate(facts.gate)
     yield from plan_process.opened_handover(facts)

@@ -11,14 +11,14 @@ import stat
 
 from cloche.kernel.mount_options import MountOptions
 from cloche.kernel.syscalls import MOUNT_ATTR__ATIME
-from cloche.runtime.caller import CallerOperation, Performing
+from cloche.runtime.caller import MakesMount, Performing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.runtime.operations import Slot
 
 
-class CopyUp(CallerOperation):
+class CopyUp(MakesMount):
     """A detached tmpfs filled with what a directory of the container holds.
 
     base: the mount in which `path` is looked up; empty: there is nothing to copy.
@@ -26,7 +26,6 @@ class CopyUp(CallerOperation):
     attributes: MOUNT_ATTR_*. Nothing is copied where the path is no directory.
     """
 
-    slot: Slot
     base: Slot
     path: str
     words: tuple[str, ...]

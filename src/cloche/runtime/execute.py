@@ -24,7 +24,7 @@ from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionD
 from cloche.kernel import pidfd as pidfd_module
 from cloche.runtime.caller import LENT, CallerOperation, Performing
 from cloche.runtime.failures import ExecFailed
-from cloche.runtime.operations import LoadNotifyingFilter
+from cloche.runtime.operations import LoadNotifyingFilter, RequestMounts
 from cloche.runtime.plan import TRACE_SLOT, Plan, Step
 from cloche.runtime.sealed import sealed_init, sealed_memory
 from cloche.spec.record import Record
@@ -226,9 +226,22 @@ class _Conversation:
         waiting, self.waiting = self.waiting, None
         for step in self.plan.caller_steps(waiting):
             _perform(step, self.performing, self.plan)
+        asking = self.plan.steps[waiting].operation
+        if isinstance(asking, RequestMounts):
+            self._send_mounts()
         # Who loads a notifying filter has its answer already, in the page that it shares with us.
-        if not isinstance(self.plan.steps[waiting].operation, LoadNotifyingFilter):
+        elif not isinstance(asking, LoadNotifyingFilter):
             self.socket.send(b".")
+
+    def _send_mounts(self) -> None:
+        """One message each, since stage two takes one for each that it attaches."""
+        handed, self.performing.handed = self.performing.handed, []
+        try:
+            for descriptor in handed:
+                rights = descriptor.to_bytes(4, "little")
+                self.socket.sendmsg([b"M"], [(SOL_SOCKET, SCM_RIGHTS, rights)])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it failed while there were more to come: its report says why
 
     def _end(self) -> None:
         """End of file: execve has closed the socket, or both stages are dead."""

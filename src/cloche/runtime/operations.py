@@ -246,9 +246,18 @@ class NewMount(Operation):
     keep_mode: int = 0
 
 
-class AttachMount(Operation):
-    """move_mount(2) of a detached mount that the caller opened, its target made if missing.
+class RequestMounts(Operation):
+    """Ask the caller for detached mounts, which the next AttachMounts receive.
 
+    Mounts are listed in the order in which they were made: what is to stand after one of stage
+    two's own may only be made now, and by the caller, who has the host's rights and paths.
+    """
+
+
+class AttachMount(Operation):
+    """move_mount(2) of a detached mount of the caller's, its target made if missing.
+
+    mount: empty for the next one that was requested.
     propagation first, `set` and `clear` on its root, `set_all` and `clear_all` on all below too.
     """
 

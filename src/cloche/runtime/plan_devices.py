@@ -6,12 +6,12 @@ from cloche.kernel.syscalls import MS_SLAVE
 from cloche.runtime import operations as op
 from cloche.runtime.caller import CloneTree
 from cloche.runtime.plan import CALLER, STAGE_TWO, Step
-from cloche.runtime.plan_mounts import target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from cloche.runtime.configured_mounts import ConfiguredMount
     from cloche.runtime.facts import Facts
     from cloche.spec.config import Config, Device
 
@@ -42,24 +42,21 @@ def _wanted(config: Config) -> dict[str, tuple[str, Device]]:
     return devices
 
 
-def _has_own_dev(config: Config) -> bool:
+def _has_own_dev(mounts: Iterable[ConfiguredMount]) -> bool:
     """Not so where /dev is a bind mount: then it is as somebody arranged it."""
-    for mount in config.get("mounts", ()):
-        if target(mount) == "/dev":
-            return mount.get("type") != "bind" and "bind" not in "".join(mount.get("options", ()))
-    return True
+    return next((not mount.is_bind for mount in mounts if mount.target == "/dev"), True)
 
 
-def opened_devices(config: Config, facts: Facts) -> Iterator[Step]:
+def opened_devices(mounts: Iterable[ConfiguredMount], config: Config, facts: Facts) -> Iterator[Step]:
     """In a user namespace mknod(2) is not allowed, so the host's nodes are bind mounted."""
-    if facts.user_namespace and _has_own_dev(config):
+    if facts.user_namespace and _has_own_dev(mounts):
         for path, (place, _) in _wanted(config).items():
             yield Step(place, CALLER, CloneTree(f"device:{path}", path, False))
 
 
-def devices(config: Config, facts: Facts) -> Iterator[Step]:
+def devices(mounts: Iterable[ConfiguredMount], config: Config, facts: Facts) -> Iterator[Step]:
     """Device nodes, and the links that programs expect beside them."""
-    if not _has_own_dev(config):
+    if not _has_own_dev(mounts):
         return
     for path, (place, device) in _wanted(config).items():
         if facts.user_namespace:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from cloche.errors import InvalidArgument
-from cloche.kernel.mount_options import parse_options
 from cloche.kernel.syscalls import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -19,18 +18,18 @@ from cloche.kernel.syscalls import (
 from cloche.runtime import operations as op
 from cloche.runtime.caller import CloneTree
 from cloche.runtime.plan import CALLER, STAGE_TWO, Step
-from cloche.runtime.plan_namespaces import is_new, wanted
+from cloche.runtime.plan_namespaces import is_new
 from cloche.runtime.plan_process import is_labelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from cloche.runtime.configured_mounts import ConfiguredMount
     from cloche.runtime.facts import Facts
-    from cloche.spec.config import Config, Mount
+    from cloche.runtime.plan_sources import Sources
+    from cloche.spec.config import Config
 
-# Their files have labels of the policy's.
-_UNLABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")
 _PROPAGATION = {
     "private": (MS_PRIVATE, 0),
     "rprivate": (MS_PRIVATE, 1),
@@ -93,202 +92,84 @@ def _inherited_propagation(config: Config) -> int:
     return 0 if shared else MS_SLAVE
 
 
-def opened_sources(config: Config, facts: Facts) -> Iterator[Step]:
-    """The sources of bind mounts, with the host's credentials and in the host's paths."""
-    for index, mount in enumerate(config.get("mounts", ())):
-        place = f"mounts[{index}]"
-        options = parse_options(mount.get("options", ()))
-        if _is_bind(mount):
-            source = os.path.join(facts.bundle, mount.get("source", ""))
-            yield Step(place, CALLER, CloneTree(place, source, options.recursive))
-            yield from _mapped_tree(place, mount, source, config)
-        elif _is_unified(mount, facts):
-            if _shows_the_hosts(config, facts):
-                yield Step(place, CALLER, CloneTree(place, facts.cgroups.tree, False))
-        elif mount.get("type") == "cgroup" and not is_new(config, "cgroup"):
-            for hierarchy in facts.cgroups.hierarchies:
-                tree = CloneTree(f"{place}:{hierarchy.name}", hierarchy.path, True)
-                yield Step(place, CALLER, tree)
-        elif options.copy_up:
-            from cloche.runtime.copyup import CopyUp
-
-            base, path = _beneath(config, index)
-            words, attributes = _words(mount, config, facts), _attributes(mount)
-            yield Step(place, CALLER, CopyUp(place, base, path, words, attributes))
-
-
-def _beneath(config: Config, index: int) -> tuple[str, str]:
-    """Where what a mount will cover can be read before anything is mounted: slot and path in it.
-
-    In the rootfs, unless an earlier bind mount has put something else there. The slot is empty
-    where a new file system is there, in which nothing can be yet.
-    """
-    mounts = config.get("mounts", [])
-    path = target(mounts[index])
-    for earlier in range(index - 1, -1, -1):
-        above = target(mounts[earlier])
-        if path == above or path.startswith(f"{above}/"):
-            slot = f"mounts[{earlier}]" if _is_bind(mounts[earlier]) else ""
-            return slot, path[len(above) :] or "/"
-    return "rootfs", path
-
-
-def _mapped_tree(place: str, mount: Mount, source: str, config: Config) -> Iterator[Step]:
-    """The idmapping of a bind mount: its own mappings, or those of the container's user namespace."""
-    if not _is_mapped(mount):
-        return
-    from cloche.runtime.idmap import MakeUserNamespace, MapTree, ranges
-
-    options = parse_options(mount.get("options", ()))
-    linux = config.get("linux", {})
-
-    own = bool(mount.get("uidMappings"))
-    uids, gids = ranges(mount.get("uidMappings", [])), ranges(mount.get("gidMappings", []))
-    if bool(uids) != bool(gids):
-        raise InvalidArgument(f"config.json: {place}: uidMappings and gidMappings are needed both")
-    namespace = "namespace:user"
-    if own or not wanted(config).get("user"):
-        if not own:
-            uids, gids = ranges(linux.get("uidMappings", [])), ranges(linux.get("gidMappings", []))
-        if not uids:
-            raise InvalidArgument(
-                f"config.json: {place}.options: idmap needs uidMappings and gidMappings: "
-                "neither the mount nor the container's user namespace has any"
-            )
-        namespace = f"idmap:{uids}:{gids}"
-        yield Step(place, CALLER, MakeUserNamespace(namespace, uids, gids))
-    yield Step(place, CALLER, MapTree(place, namespace, options.recursive_idmap, source))
-
-
-def _is_mapped(mount: Mount) -> bool:
-    options = parse_options(mount.get("options", ()))
-    return options.idmap or bool(mount.get("uidMappings") or mount.get("gidMappings"))
-
-
-def _is_bind(mount: Mount) -> bool:
-    return mount.get("type") == "bind" or parse_options(mount.get("options", ())).bind
-
-
-def mounts(config: Config, facts: Facts) -> Iterator[Step]:
+def mounts(
+    configured: Iterable[ConfiguredMount], sources: Sources, config: Config, facts: Facts
+) -> Iterator[Step]:
     """Every mount in the order of the configuration; read-only last where more is to be made in it."""
-    for index, mount in enumerate(config.get("mounts", ())):
-        place = f"mounts[{index}]"
-        _refuse_senseless(place, mount)
-        if _is_bind(mount):
-            steps = _bind(place, mount, config)
-        elif mount.get("type") in ("cgroup", "cgroup2"):
-            steps = _cgroup(place, mount, config, facts)
-        else:
-            steps = _filesystem(place, mount, config, facts)
-        yield from steps
+    for mount in configured:
+        _refuse_senseless(mount)
+        if mount.type in ("cgroup", "cgroup2") and not mount.is_bind:
+            yield from _cgroup(mount, sources, config, facts)
+            continue
+        yield from sources.requests.get(mount.place, ())
+        yield from (
+            _bind(mount, sources, config) if mount.is_bind else _filesystem(mount, sources, config, facts)
+        )
+        for kind, recursive in mount.options.propagation:
+            yield Step(mount.place, STAGE_TWO, op.ChangeMount(mount.target, 0, 0, kind, int(recursive)))
 
 
-def _refuse_senseless(place: str, mount: Mount) -> None:
-    options = parse_options(mount.get("options", ()))
-    if _is_mapped(mount) and not _is_bind(mount):
-        raise InvalidArgument(f"config.json: {place}: only a bind mount can be idmapped")
-    if options.copy_up and (_is_bind(mount) or mount.get("type") != "tmpfs"):
-        raise InvalidArgument(f"config.json: {place}.options: tmpcopyup is for mounts of type tmpfs")
-    if target(mount) == "/":
-        raise InvalidArgument(f"config.json: {place}.destination: / is the rootfs, mount below it")
+def _refuse_senseless(mount: ConfiguredMount) -> None:
+    if mount.is_mapped and not mount.is_bind:
+        raise InvalidArgument(f"config.json: {mount.place}: only a bind mount can be idmapped")
+    if mount.options.copy_up and (mount.is_bind or mount.type != "tmpfs"):
+        raise InvalidArgument(f"config.json: {mount.place}.options: tmpcopyup is for mounts of type tmpfs")
+    if mount.target == "/":
+        raise InvalidArgument(f"config.json: {mount.place}.destination: / is the rootfs, mount below it")
 
 
-def target(mount: Mount) -> str:
-    """The destination as an absolute, normalised path (a relative one counts from /)."""
-    return os.path.normpath("/" + mount["destination"]).replace("//", "/")
-
-
-def _bind(place: str, mount: Mount, config: Config) -> Iterator[Step]:
-    options = parse_options(mount.get("options", ()))
+def _bind(mount: ConfiguredMount, sources: Sources, config: Config) -> Iterator[Step]:
+    options = mount.options
     attach = op.AttachMount(
-        place,
-        target(mount),
+        sources.slot(mount.place),
+        mount.target,
         _inherited_propagation(config),
         options.set_attributes,
         options.clear_attributes,
         options.recursive_set,
         options.recursive_clear,
     )
-    yield Step(place, STAGE_TWO, attach)
-    yield from _propagated(place, mount)
+    yield Step(mount.place, STAGE_TWO, attach)
 
 
-def _propagated(place: str, mount: Mount) -> Iterator[Step]:
-    for kind, recursive in parse_options(mount.get("options", ())).propagation:
-        yield Step(place, STAGE_TWO, op.ChangeMount(target(mount), 0, 0, kind, int(recursive)))
-
-
-def _filesystem(place: str, mount: Mount, config: Config, facts: Facts) -> Iterator[Step]:
-    kind = mount.get("type") or ""
+def _filesystem(mount: ConfiguredMount, sources: Sources, config: Config, facts: Facts) -> Iterator[Step]:
+    kind = mount.type
     if not kind or kind == "none":
-        raise InvalidArgument(f"config.json: {place}.type: is needed unless the mount is a bind mount")
-    if parse_options(mount.get("options", ())).copy_up:
-        yield Step(place, STAGE_TWO, op.AttachMount(place, target(mount), 0, 0, 0, 0, 0))
-    else:
-        source = mount.get("source") or kind
-        words = _words(mount, config, facts)
-        # As runc has it: a tmpfs over a directory of root's is not everybody's to write.
-        kept = kind == "tmpfs" and not any(word.startswith("mode=") for word in words)
-        new = op.NewMount(kind, source, target(mount), words, _attributes(mount), int(kept))
-        yield Step(place, STAGE_TWO, new)
-    yield from _propagated(place, mount)
-
-
-def _attributes(mount: Mount) -> int:
-    options = parse_options(mount.get("options", ()))
-    attributes = options.set_attributes | options.recursive_set
-    return attributes & ~MOUNT_ATTR_RDONLY if _is_filled_later(mount) else attributes
-
-
-def _words(mount: Mount, config: Config, facts: Facts) -> tuple[str, ...]:
-    """The file system's own options, with the label of its files where SELinux decides about them."""
-    options = parse_options(mount.get("options", ()))
-    label = config.get("linux", {}).get("mountLabel")
-    labelled = any(word.startswith("context=") for word in options.data)
-    if not (label and facts.selinux) or labelled or mount.get("type") in _UNLABELLED:
-        return (*options.flags, *options.data)
-    return (*options.flags, *options.data, f"context={label}")
-
-
-def _is_filled_later(mount: Mount) -> bool:
-    return mount.get("type") == "tmpfs" and not _is_bind(mount)
-
-
-def _is_unified(mount: Mount, facts: Facts) -> bool:
-    kind = mount.get("type")
-    return kind == "cgroup2" or (kind == "cgroup" and not facts.cgroups.hierarchies)
-
-
-def _shows_the_hosts(config: Config, facts: Facts) -> bool:
-    """Whether a container's cgroup2 is the host's own mount, since it has no cgroup namespace.
-
-    There is one cgroup2, and whoever mounts it anew in the first cgroup namespace sets its options
-    for everyone: the host's nsdelegate and memory_recursiveprot would be gone.
-    """
-    return "cgroup" not in wanted(config) and bool(facts.cgroups.tree)
-
-
-def _cgroup(place: str, mount: Mount, config: Config, facts: Facts) -> Iterator[Step]:
-    """cgroup2 as it is; on v1 a tmpfs with one mount a hierarchy, as init systems arrange them."""
-    options = parse_options(mount.get("options", ()))
-    attributes = options.set_attributes | options.recursive_set
-    if _is_unified(mount, facts):
-        if _shows_the_hosts(config, facts):
-            yield Step(place, STAGE_TWO, op.AttachMount(place, target(mount), MS_SLAVE, attributes, 0, 0, 0))
-        else:
-            yield Step(place, STAGE_TWO, op.NewMount("cgroup2", "cgroup", target(mount), (), attributes))
+        raise InvalidArgument(f"config.json: {mount.place}.type: is needed unless the mount is a bind mount")
+    if mount.options.copy_up:
+        attach = op.AttachMount(sources.slot(mount.place), mount.target, 0, 0, 0, 0, 0)
+        yield Step(mount.place, STAGE_TWO, attach)
         return
-    base = target(mount)
+    source = mount.entry.get("source") or kind
+    words = mount.words(config, facts)
+    # As runc has it: a tmpfs over a directory of root's is not everybody's to write.
+    kept = kind == "tmpfs" and not any(word.startswith("mode=") for word in words)
+    new = op.NewMount(kind, source, mount.target, words, mount.attributes, int(kept))
+    yield Step(mount.place, STAGE_TWO, new)
+
+
+def _cgroup(mount: ConfiguredMount, sources: Sources, config: Config, facts: Facts) -> Iterator[Step]:
+    """cgroup2 as it is; on v1 a tmpfs with one mount a hierarchy, as init systems arrange them."""
+    place, base, attributes = mount.place, mount.target, mount.attributes
+    if mount.shows_the_hosts(config, facts):
+        yield from sources.requests.get(place, ())
+        attach = op.AttachMount(sources.slot(place), base, MS_SLAVE, attributes, 0, 0, 0)
+        yield Step(place, STAGE_TWO, attach)
+        return
+    if mount.is_unified(facts):
+        yield Step(place, STAGE_TWO, op.NewMount("cgroup2", "cgroup", base, (), attributes))
+        return
     safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     yield Step(place, STAGE_TWO, op.NewMount("tmpfs", "tmpfs", base, ("mode=755",), safe))
+    yield from sources.requests.get(place, ())
     for hierarchy in facts.cgroups.hierarchies:
         where = f"{base}/{hierarchy.name}"
         if is_new(config, "cgroup"):
             new = op.NewMount("cgroup", "cgroup", where, hierarchy.options, attributes)
             yield Step(place, STAGE_TWO, new)
         else:
-            attach = op.AttachMount(f"{place}:{hierarchy.name}", where, MS_SLAVE, attributes, 0, 0, 0)
-            yield Step(place, STAGE_TWO, attach)
+            slot = sources.slot(f"{place}:{hierarchy.name}")
+            yield Step(place, STAGE_TWO, op.AttachMount(slot, where, MS_SLAVE, attributes, 0, 0, 0))
         for alias in _aliases(hierarchy.name):
             yield Step(place, STAGE_TWO, op.MakeSymlink(hierarchy.name, f"{base}/{alias}"))
 
@@ -299,19 +180,18 @@ def _aliases(name: str) -> tuple[str, ...]:
     return controllers if len(controllers) > 1 else ()
 
 
-def settled(config: Config) -> Iterator[Step]:
+def settled(configured: Iterable[ConfiguredMount], config: Config) -> Iterator[Step]:
     """After the pivot: what had to stay writable until everything was made in it."""
     linux = config.get("linux", {})
     if asked := linux.get("rootfsPropagation"):
         kind, recursive = _PROPAGATION[asked]
         yield Step("linux.rootfsPropagation", STAGE_TWO, op.ChangeMount("/", 0, 0, kind, recursive))
-    for index, mount in enumerate(config.get("mounts", ())):
-        read_only = parse_options(mount.get("options", ())).read_only
-        if read_only and (_is_filled_later(mount) or mount.get("type") == "cgroup"):
-            change = op.ChangeMount(target(mount), MOUNT_ATTR_RDONLY, 0, 0, 0)
+    for mount in configured:
+        if mount.options.read_only and (mount.is_filled_later or mount.type == "cgroup"):
+            change = op.ChangeMount(mount.target, MOUNT_ATTR_RDONLY, 0, 0, 0)
             # Below the root of a tree that is attached nowhere a mount cannot be changed, but covered.
-            protect = change if is_new(config, "mount") else op.ProtectPath(target(mount))
-            yield Step(f"mounts[{index}]", STAGE_TWO, protect)
+            protect = change if is_new(config, "mount") else op.ProtectPath(mount.target)
+            yield Step(mount.place, STAGE_TWO, protect)
     if config["root"].get("readonly"):
         change = op.ChangeMount("/", MOUNT_ATTR_RDONLY, 0, 0, 0)
         yield Step("root.readonly", STAGE_TWO, change)
