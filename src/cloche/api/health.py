@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 
 from cloche.errors import NotFound
-from cloche.wire.messages.health import SERVICE_UNKNOWN, SERVING, HealthCheckRequest, HealthCheckResponse
+from cloche.wire.messages.health import (
+    HEALTH,
+    SERVICE_UNKNOWN,
+    SERVING,
+    HealthCheckRequest,
+    HealthCheckResponse,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from cloche.wire.call import Call
+    from cloche.api.call import Call
 
 
 class HealthService:
     """names: the full names of the services that are served."""
+
+    SERVICE = HEALTH
 
     def __init__(self, names: Callable[[], set[str]]) -> None:
         self._names = names

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import uuid
 
-from cloche.wire.messages.introspection import ServerResponse
+from cloche.wire.messages.introspection import INTROSPECTION, ServerResponse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cloche.wire.call import Call
+    from cloche.api.call import Call
     from cloche.wire.messages.google import Empty
 
 IDENTITY_FILE = "io.cloche.uuid"
@@ -17,6 +17,8 @@ IDENTITY_FILE = "io.cloche.uuid"
 
 class IntrospectionService:
     """Says who the server is. root: where the identity that outlives restarts is kept."""
+
+    SERVICE = INTROSPECTION
 
     def __init__(self, root: str) -> None:
         self._uuid = identity(root)

@@ -1,0 +1,269 @@
+"""gRPC on a socket: one protocol a connection, one call a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import cast
+
+from cloche.daemon.call import Call
+from cloche.daemon.connections import peer_of
+from cloche.errors import ClocheError, ResourceExhausted, Unimplemented
+from cloche.wire import grpc
+from cloche.wire.http2 import Connection
+from cloche.wire.http2_events import Closed, Data, Headers, Reset, Writable
+from cloche.wire.http2_frames import NO_ERROR
+from cloche.wire.http2_headers import encode
+from cloche.wire.status import status_of
+from cloche.wire.ttrpc import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.daemon.call import Peer
+    from cloche.daemon.connections import Connections
+    from cloche.daemon.services import Route
+    from cloche.wire.grpc import Request
+    from cloche.wire.http2_events import Event
+
+SEND_AHEAD = 256 << 10
+"""Bytes of one stream that may wait for its client before its handler does."""
+HELD_LIMIT = 128 << 20
+"""Bytes of requests that one connection may have us hold."""
+
+
+class GrpcCall(Call):
+    """A call on a stream of HTTP/2."""
+
+    __slots__ = ("_deferred", "_drain", "_head_sent", "_protocol", "_reader_of_messages", "_stream")
+
+    def __init__(self, protocol: GrpcProtocol, stream: int, route: Route, request: Request) -> None:
+        super().__init__(route, request.metadata, protocol.peer, protocol.lanes)
+        self._protocol = protocol
+        self._stream = stream
+        self._reader_of_messages = grpc.MessageReader(request.encoding)
+        self._deferred = 0
+        self._head_sent = False
+        self._drain: asyncio.Future[None] | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes of requests that wait, about."""
+        return self._reader_of_messages.held + sum(map(len, self._inbox))
+
+    def take_data(self, data: bytes, *, end: bool) -> None:
+        """Content came on the stream."""
+        if self.over:
+            return
+        reader = self._reader_of_messages
+        self._deferred += len(data)
+        try:
+            for message in reader.feed(data):
+                self.deliver(message)
+            if end:
+                reader.finish()
+        except ClocheError as error:
+            self.fail(error)
+            return
+        if end:
+            self.end_of_requests()
+        elif not self._inbox:
+            # Room for the rest of a message that is longer than the window.
+            self._credit(self._deferred)
+            if reader.held > grpc.MESSAGE_LIMIT >> 2 and self._protocol.held() > HELD_LIMIT:
+                self.fail(ResourceExhausted("too many long requests at once on one connection"))
+
+    def writable(self) -> None:
+        """The client has taken what waited."""
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_result(None)
+
+    def _credit(self, size: int) -> None:
+        size = min(size, self._deferred)
+        self._deferred -= size
+        self._protocol.connection.consumed(self._stream, size)
+
+    def _taken(self, size: int, *, empty: bool) -> None:
+        self._credit(self._deferred if empty else size + 5)
+        self._protocol.flush()
+
+    def _write(self, data: bytes) -> None:
+        connection = self._protocol.connection
+        if not self._head_sent:
+            self._head_sent = True
+            head = grpc.head_block(self.response_metadata) if self.response_metadata else grpc.HEAD
+            connection.send_headers(self._stream, head)
+        connection.send_data(self._stream, grpc.frame(data))
+        self._protocol.flush()
+
+    async def _drained(self) -> None:
+        while not self.over and (
+            self._protocol.paused or self._protocol.connection.waiting(self._stream) > SEND_AHEAD
+        ):
+            self._drain = asyncio.get_running_loop().create_future()
+            await self._drain
+
+    def _finish(self, data: bytes | None, failed: Status | None) -> None:
+        protocol, stream = self._protocol, self._stream
+        connection = protocol.connection
+        if failed is not None and not self._head_sent:
+            connection.send_headers(stream, grpc.trailers_only_block(failed, self.trailers), end=True)
+        else:
+            if data is not None:
+                self._write_last(data)
+            elif not self._head_sent:
+                connection.send_headers(stream, grpc.HEAD)
+            trailers = grpc.OK_TRAILERS
+            if failed is not None or self.trailers:
+                trailers = grpc.trailers_block(failed or Status(), self.trailers)
+            connection.send_headers(stream, trailers, end=True)
+        protocol.calls.pop(stream, None)
+        protocol.flush()
+
+    def _write_last(self, data: bytes) -> None:
+        connection = self._protocol.connection
+        head = grpc.head_block(self.response_metadata) if self.response_metadata else grpc.HEAD
+        connection.send_headers(self._stream, head)
+        connection.send_data(self._stream, grpc.frame(data))
+
+
+class GrpcProtocol(asyncio.Protocol):
+    """One connection of a client.
+
+    calls: in progress, by stream. paused: the client does not read what we send.
+    """
+
+    def __init__(self, owner: Connections) -> None:
+        self.owner = owner
+        self.services = owner.services
+        self.lanes = owner.lanes
+        self.connection = Connection(limits=owner.limits)
+        self.calls: dict[int, GrpcCall] = {}
+        self.peer: Peer | None = None
+        self.paused = False
+        self._receiving = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: somebody has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=1 << 20)
+        self.peer = peer_of(transport)
+        self.owner.add(self)
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the client has gone, and what it asked for with it."""
+        self._transport = None
+        self.owner.remove(self)
+        for call in list(self.calls.values()):
+            call.abandon()
+            call.writable()
+        self.calls.clear()
+
+    def pause_writing(self) -> None:
+        """asyncio: the client does not read. What it asks for meanwhile can wait."""
+        self.paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """asyncio: it reads again."""
+        self.paused = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+        for call in list(self.calls.values()):
+            call.writable()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes have come."""
+        self._receiving = True
+        try:
+            for event in self.connection.receive(data):
+                self._handle(event)
+        finally:
+            self._receiving = False
+        self.flush()
+
+    def held(self) -> int:
+        """Bytes of requests of all calls that wait."""
+        return sum(call.held for call in self.calls.values())
+
+    def flush(self) -> None:
+        """Send what the connection has for the client."""
+        if self._receiving or self._transport is None:
+            return
+        data = self.connection.take()
+        if data:
+            self._transport.write(data)
+        if self.connection.goodbye is not None or (self.connection.stopping and not self.connection.streams):
+            self._transport.close()
+
+    def stop(self) -> None:
+        """Take no more calls; those in progress go on."""
+        self.connection.stop()
+        self.flush()
+
+    def refuse_all(self, reason: str) -> None:
+        """End the calls in progress, and the connection."""
+        for call in list(self.calls.values()):
+            call.refuse(reason)
+        self.connection.close(NO_ERROR, reason)
+        self.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is in progress."""
+        return not self.calls
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Data):
+            call = self.calls.get(event.stream)
+            if call is not None:
+                call.take_data(event.data, end=event.end)
+        elif isinstance(event, Headers):
+            self._on_headers(event)
+        elif isinstance(event, Reset):
+            call = self.calls.pop(event.stream, None)
+            if call is not None:
+                call.abandon()
+                call.writable()
+        elif isinstance(event, Writable):
+            call = self.calls.get(event.stream)
+            if call is not None:
+                call.writable()
+        elif isinstance(event, Closed):
+            for call in list(self.calls.values()):
+                call.abandon()
+
+    def _on_headers(self, event: Headers) -> None:
+        stream = event.stream
+        call = self.calls.get(stream)
+        if call is not None:
+            call.take_data(b"", end=event.end)  # trailers of a client: nothing is in them for us
+            return
+        if not event.head.pseudo:
+            return  # trailers of a call that is over
+        request = grpc.request_of(event.head)
+        if request.http_status != HTTPStatus.OK:
+            self._answer_stranger(stream, request.http_status)
+            return
+        route = self.services.find(request.service, request.method)
+        error = request.error
+        if route is None:
+            error = Unimplemented(self.services.missing(request.service, request.method))
+        if error is not None or route is None:
+            said = status_of(error or Unimplemented(request.path))
+            self.connection.send_headers(stream, grpc.trailers_only_block(said, {}), end=True)
+            return
+        call = self.calls[stream] = GrpcCall(self, stream, route, request)
+        call.begin(request.timeout_s)
+        if event.end:
+            call.take_data(b"", end=True)
+
+    def _answer_stranger(self, stream: int, code: int) -> None:
+        """Somebody speaks HTTP/2 to us, but not gRPC."""
+        text = b"this is cloched, which speaks gRPC\n"
+        fields = [(b":status", b"%d" % code), (b"content-type", b"text/plain")]
+        fields.append((b"content-length", b"%d" % len(text)))
+        self.connection.send_headers(stream, encode(fields))
+        self.connection.send_data(stream, text, end=True)
