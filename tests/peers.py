@@ -34,6 +34,7 @@ PACKAGES = {
     "ps": "procps",
     "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",
+    "runsc": "runsc",
     "skopeo": "skopeo",
     "strace": "strace",
     "umoci": "umoci",

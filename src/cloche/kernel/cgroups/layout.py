@@ -125,6 +125,18 @@ def _below(mount: mountinfo.MountInfo, path: str) -> str:
     return mount.point + path
 
 
+def directories_of(pid: int) -> dict[str, str]:
+    """Where a process sits: controller to directory, in the hierarchies that are mounted here.
+
+    Raises ProcessLookupError or FileNotFoundError when there is no such process.
+    """
+    with open(f"/proc/{pid}/cgroup", "rb", buffering=0) as file:
+        memberships = parse_membership(file.readall())
+    found = parse_layout(mountinfo.mounts(containing=b" - cgroup"), memberships)
+    hierarchies = (*found.legacy, *([found.unified] if found.unified else ()))
+    return {name: hierarchy.own for hierarchy in hierarchies for name in hierarchy.controllers}
+
+
 _known: list[tuple[int, Layout]] = []
 
 

@@ -1,0 +1,49 @@
+"""Other projects' runtimes as tests execute them: as they are, or behind a script that helps them here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.peers import peer
+
+NAMES = ("runc", "crun", "runsc", "youki")
+# Built by hand where it is at all: no distribution's package has it.
+_OPTIONAL = {"youki": "cargo install youki"}
+
+
+def runtime(name: str, directory: Path) -> str:
+    """The program to execute for a runtime; the test ends here where it is missing.
+
+    directory: for the script, where there has to be one.
+    """
+    if name in _OPTIONAL:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"needs {name}: {_OPTIONAL[name]}")
+        return found
+    program = peer(name)
+    if name == "crun" and Path("/sys/fs/cgroup/unified").is_dir():
+        return _script(directory / name, hide_unified(program))
+    if name == "runsc":
+        # KVM and systrap need what a machine may not have; ptrace runs anywhere.
+        return _script(
+            directory / name, f'exec {program} --platform=ptrace --network=none --ignore-cgroups=false "$@"\n'
+        )
+    return program
+
+
+def hide_unified(program: str) -> str:
+    """crun takes a machine with v1 hierarchies and a cgroup2 for one that has cgroup2 alone, in part."""
+    return (
+        "exec unshare --mount --propagation slave sh -c "
+        f'\'umount /sys/fs/cgroup/unified; exec {program} "$@"\' {program} "$@"\n'
+    )
+
+
+def _script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}")
+    path.chmod(0o755)
+    return str(path)
