@@ -1,0 +1,165 @@
+"""The driver that runs a container in this process: `cloche.runtime`, without a program between.
+
+An exec costs what the kernel takes and little else. The root file system is never mounted where
+the host would see it: its mounts are assembled detached and handed to the container.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from cloche.runtime.container import Container
+from cloche.runtime.create import create
+from cloche.runtime.failures import ExecFailed
+from cloche.shim.driver import Spawned
+from cloche.spec.document import load_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from cloche.kernel.cgroups.cgroup import Cgroup
+    from cloche.runtime.container import Process
+    from cloche.shim.driver import Stdio
+    from cloche.spec.mount import Mount
+    from cloche.wire.messages.runc_options import CheckpointOptions
+
+
+class BuiltinDriver:
+    """Runs one container. See `cloche.shim.driver.Driver`.
+
+    root: the folder of the runtime's states. pivot, keyring: as for `runtime.create.create`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        bundle: str,
+        container_id: str,
+        rootfs: tuple[Mount, ...],
+        pivot: bool = True,
+        keyring: bool = True,
+    ) -> None:
+        self.root = root
+        self.bundle = bundle
+        self.id = container_id
+        self._rootfs = rootfs
+        self._pivot = pivot
+        self._keyring = keyring
+        self._made: Container | None = None
+
+    def create(self, *, stdio: Stdio, terminal: bool, checkpoint: str = "") -> Spawned:
+        """See Driver.create."""
+        if checkpoint:
+            raise Unimplemented("cannot restore from a checkpoint here")
+        return _worded("create", lambda: self._create(stdio, terminal=terminal))
+
+    def _create(self, stdio: Stdio, *, terminal: bool) -> Spawned:
+        from cloche.kernel.mounts import assemble
+        from cloche.spec.validate import validate
+
+        config = load_file(f"{self.bundle}/config.json")
+        validate(config)
+        config["process"]["terminal"] = terminal
+        rootfs = assemble(self._rootfs) if self._rootfs else None
+        try:
+            self._made, process = create(
+                self.root,
+                self.id,
+                config,
+                bundle=self.bundle,
+                rootfs=rootfs,
+                stdio=stdio,
+                pivot=self._pivot,
+                keyring=self._keyring,
+            )
+        finally:
+            if rootfs is not None:
+                os.close(rootfs)
+        return _spawned(process)
+
+    @property
+    def _container(self) -> Container:
+        if self._made is None:
+            raise NotFound(f"container does not exist: {self.id!r}")
+        return self._made
+
+    def start(self) -> None:
+        """See Driver.start."""
+        _worded("start", self._container.start)
+
+    def execute(self, exec_id: str, process: dict[str, Any], *, stdio: Stdio, terminal: bool) -> Spawned:
+        """See Driver.execute."""
+        from cloche.spec.validate import validate_process
+
+        validate_process(process, f"exec {exec_id}")
+        settings: Any = {**process, "terminal": terminal}
+        return _worded("exec", lambda: _spawned(self._container.execute(settings, stdio=stdio)))
+
+    def kill(self, signal: int, *, everyone: bool) -> None:
+        """See Driver.kill."""
+        try:
+            self._container.kill(signal, everyone=everyone)
+        except (FailedPrecondition, ProcessLookupError):
+            raise NotFound("process already finished") from None
+
+    def pause(self) -> None:
+        """See Driver.pause."""
+        _worded("pause", self._container.pause)
+
+    def resume(self) -> None:
+        """See Driver.resume."""
+        _worded("resume", self._container.resume)
+
+    def update(self, resources: Mapping[str, Any]) -> None:
+        """See Driver.update."""
+        from cloche.runtime.update import update
+        from cloche.spec.validate import validate_resources
+
+        validate_resources(resources, "resources")
+        limits: Any = resources
+        _worded("update", lambda: update(self._container, limits))
+
+    def pids(self) -> list[int]:
+        """See Driver.pids."""
+        return self._container.processes()
+
+    def checkpoint(self, path: str, options: CheckpointOptions) -> None:
+        """See Driver.checkpoint."""
+        raise Unimplemented("cannot write checkpoints here")
+
+    def delete(self) -> None:
+        """See Driver.delete."""
+        try:
+            container = self._made or Container.load(self.root, self.id)
+            container.delete(force=True)
+        except NotFound:
+            return
+
+    def cgroup(self) -> Cgroup | None:
+        """See Driver.cgroup."""
+        return self._container.cgroup if self._container.has_cgroups else None
+
+
+def _spawned(process: Process) -> Spawned:
+    """The same process in other hands: the descriptors are the receiver's now."""
+    return Spawned(process.pid, process.pidfd, process.take_console())
+
+
+def _worded(action: str, work: Callable[[], Any]) -> Any:
+    """Do it; what goes wrong begins as engines above expect a runtime's failure to begin."""
+    prefix = f"OCI runtime {action} failed: "
+    try:
+        return work()
+    except ExecFailed as error:
+        raise ExecFailed(f"{prefix}{error}", error.errno) from None
+    except ClocheError as error:
+        raise type(error)(f"{prefix}{error}") from None
+    except FileNotFoundError as error:
+        raise InvalidArgument(f"{prefix}{error.filename}: no such file or directory") from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise FailedPrecondition(f"{prefix}{where}{error.strerror}") from None
