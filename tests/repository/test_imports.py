@@ -68,7 +68,7 @@ OURS = {
     "cloche run": 120,
     "cloche-runc state": 28,
     "cloche-runc exec": 55,
-    "cloche-runc run": 56,
+    "cloche-runc run": 59,
 }
 """How many of Cloche's own modules a command may load, at some 0.1 ms each. What is to be loaded on
 one of these paths should be used on it: import the rest where it is used."""

@@ -123,6 +123,13 @@ class HandOver(CallerOperation):
         performing.handed.append(performing.descriptors[self.mount])
 
 
+class EntersStageOne(CallerOperation):
+    """Base of those that need stage one, by `performing.pid`, before it has read its plan.
+
+    Only the first operation of a plan can be one.
+    """
+
+
 class OpenFile(CallerOperation):
     """open(2) of a file or directory of the host: namespace files, cgroup files, fifos."""
 
@@ -164,6 +171,17 @@ class RaiseLimit(CallerOperation):
     def perform(self, performing: Performing) -> None:
         """See the class."""
         prlimit(performing.pid, self.resource, self.soft, self.hard)
+
+
+class LimitProcesses(CallerOperation):
+    """Write `pids.max` of a cgroup whose limit stage one, which is in it too, would have met."""
+
+    path: str
+    limit: int
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        _write(self.path, str(self.limit))
 
 
 def _write(path: str, text: str) -> None:

@@ -41,6 +41,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     mounts = configured_mounts(config)
     sources = plan_sources.sources(mounts, config, facts)
     steps = (
+        *plan_namespaces.entering(facts.cgroups),
         *opened(config, facts, mounts, sources),
         *plan_process.scored(process, rootless=facts.rootless),
         *plan_namespaces.joined_namespaces(config),
@@ -115,6 +116,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
     # With nsdelegate nobody is born outside of his cgroup namespace (ENOENT): it is joined inside.
     last = kinds & plan_namespaces.KINDS["cgroup"]
     steps = (
+        *plan_namespaces.entering(facts.cgroups),
         *plan_namespaces.opened_cgroups(facts.cgroups),
         *plan_process.opened_handover(facts),
         *plan_process.scored(process, rootless=facts.rootless),

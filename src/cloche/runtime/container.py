@@ -354,6 +354,10 @@ class Container:
         self._end_process()
         if self.cgroup.exists():
             self.cgroup.kill()
+        if self.stored.unit:
+            from cloche.runtime.scope import scope_of
+
+            scope_of(self.stored).stop()
         self.cgroup.destroy()
         self.folder.remove()
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 
-from cloche.errors import FailedPrecondition
-from cloche.kernel.cgroups.cgroup import Cgroup
-from cloche.kernel.cgroups.layout import layout
 from cloche.runtime.caller import Performing
+from cloche.runtime.cgroups import by_scope, make_cgroup, planned_cgroups
 from cloche.runtime.compile import compile_create
 from cloche.runtime.container import Container, Process
 from cloche.runtime.execute import execute
-from cloche.runtime.gather import compiled_filter, gather, is_rootless, with_listener
-from cloche.runtime.plan_namespaces import delegate_of, inner_group
+from cloche.runtime.gather import compiled_filter, gather, with_listener
 from cloche.runtime.state import Folder, State, now, streams
 
 TYPE_CHECKING = False
@@ -41,6 +38,8 @@ def create(
     warnings: list[str] | None = None,
     trace: Trace | None = None,
     prepare: Callable[[str], None] | None = None,
+    systemd: bool = False,
+    rootless_cgroups: bool | None = None,
 ) -> tuple[Container, Process]:
     """Make a container.
 
@@ -50,23 +49,31 @@ def create(
     `Container.start`; without it the program runs at once. pivot: pivot_root(2) rather than
     chroot(2). keyring: a session keyring of the container's own. warnings: gets a line for each system
     call of the filter that is not known here. trace: gets the times of all operations.
-    prepare: called with the folder of the container's state, before the plan.
+    prepare: called with the folder of the container's state, before the plan. systemd: it makes the
+    cgroup. rootless_cgroups: do without what may not be done to cgroups; None where the caller is not root.
     Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
     """
-    cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
+    cgroup, scope, rootless = planned_cgroups(
+        config, container_id, systemd=systemd, rootless=rootless_cgroups
+    )
     rootfs_path = "" if rootfs is not None else os.path.join(bundle, config["root"]["path"])
     state = State(container_id, bundle, os.path.normpath(rootfs_path or "/"), now(), cgroup.paths)
     state = state.replace(streams=streams(stdio))
+    if scope:
+        state = state.replace(unit=scope.unit.name, user_unit=scope.unit.user)
     folder = Folder(root, container_id)
     with folder.make(config, state):
         try:
             if prepare:
                 prepare(folder.path)
-            make_cgroup(cgroup, config)
+            if not scope:
+                make_cgroup(cgroup, config, rootless=rootless)
             state = state.replace(cgroup_paths=cgroup.paths)  # without root some may be left out
             compiled = compiled_filter(root, config, warnings)
             facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=rootfs)
             facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
+            if scope:
+                facts = facts.replace(cgroups=by_scope(facts.cgroups, scope, config, rootless=rootless))
             facts = with_listener(facts, config, "creating")
             if gate:
                 folder.make_gate()
@@ -78,7 +85,11 @@ def create(
                 started = execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds)
             state = state.with_process(started.pid).replace(late_steps=plan.late_steps())
             folder.write(state)
+            if scope:
+                scope.settle(config)
         except BaseException:
+            if scope:
+                scope.stop()
             if cgroup.exists():
                 cgroup.destroy()
             folder.remove()
@@ -87,28 +98,3 @@ def create(
     if not gate:
         container.run_poststart_hooks()
     return container, Process(started)
-
-
-def refused_limit(place: str, error: OSError) -> FailedPrecondition:
-    """A cgroup that cannot be made, or a limit that it cannot be given, in the user's terms."""
-    from cloche.runtime.advice import advice
-
-    where = f"{error.filename}: " if error.filename else ""
-    todo = advice("write limit" if "resources" in place else "make cgroup", error.errno or 0)
-    return FailedPrecondition(f"{place}: {where}{error.strerror}{f': {todo}' if todo else ''}")
-
-
-def make_cgroup(cgroup: Cgroup, config: Config) -> None:
-    """Make a container's cgroups and set its limits. Raises FailedPrecondition that names the place."""
-    rootless = is_rootless()
-    place = "linux.cgroupsPath"
-    try:
-        cgroup.make(rootless=rootless)
-        place = "linux.resources"
-        cgroup.apply(config.get("linux", {}).get("resources", {}), rootless=rootless)
-        place = "linux.namespaces cgroup"
-        owner = delegate_of(config)
-        if owner and not rootless:
-            cgroup.delegate(owner, inner_group(config))
-    except OSError as error:
-        raise refused_limit(f"config.json: {place}", error) from None

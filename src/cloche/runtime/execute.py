@@ -22,7 +22,7 @@ from errno import EACCES, ENOENT, EPERM
 
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
 from cloche.kernel import pidfd as pidfd_module
-from cloche.runtime.caller import LENT, CallerOperation, Performing
+from cloche.runtime.caller import LENT, CallerOperation, EntersStageOne, Performing
 from cloche.runtime.failures import ExecFailed
 from cloche.runtime.operations import LoadNotifyingFilter, RequestMounts
 from cloche.runtime.plan import TRACE_SLOT, Plan, Step
@@ -84,8 +84,10 @@ def execute(
     """
     if performing.trace is not None:
         performing.trace.begin(plan)
-    for step in plan.caller_steps():
-        _perform(step, performing, plan)
+    # As long as nothing needs a process, what is wrong is found before there is one.
+    early = isinstance(plan.steps[0].operation, EntersStageOne)
+    if not early:
+        _perform_first(plan, performing)
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
     try:
         try:
@@ -94,9 +96,28 @@ def execute(
             raise FailedPrecondition(f"cloche-init cannot be started: {error.strerror}") from error
         finally:
             theirs.close()
+        if early:
+            _perform_around(plan, performing, ours, stage_one)
         return _Conversation(plan, performing, ours, stage_one).hold()
     finally:
         ours.close()
+
+
+def _perform_first(plan: Plan, performing: Performing) -> None:
+    for step in plan.caller_steps():
+        _perform(step, performing, plan)
+
+
+def _perform_around(plan: Plan, performing: Performing, ours: socket, stage_one: int) -> None:
+    """The caller's first steps while stage one waits for its plan; where one fails it gets none."""
+    performing.pid = stage_one
+    try:
+        _perform_first(plan, performing)
+    except BaseException:
+        ours.shutdown(SHUT_WR)
+        os.waitpid(stage_one, 0)
+        raise
+    performing.pid = 0
 
 
 def _perform(step: Step, performing: Performing, plan: Plan) -> None:

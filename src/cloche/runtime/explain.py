@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from cloche.kernel.cgroups.cgroup import Cgroup
-from cloche.kernel.cgroups.layout import layout
+from cloche.runtime.cgroups import by_scope, planned_cgroups
 from cloche.runtime.compile import compile_create
-from cloche.runtime.gather import gather, is_rootless, with_listener
+from cloche.runtime.gather import gather, with_listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def plan_of(
     pivot: bool = True,
     keyring: bool = True,
     warnings: list[str] | None = None,
+    systemd: bool = False,
+    rootless_cgroups: bool | None = None,
 ) -> Plan:
     """What `create` would execute. The arguments are its own; gate: the folder of the container's state.
 
@@ -35,12 +36,16 @@ def plan_of(
         from cloche.kernel import seccomp
 
         compiled = seccomp.compile(profile, warnings)
-    cgroup = Cgroup.plan(layout(), linux.get("cgroupsPath") or container_id)
-    if is_rootless():
+    cgroup, scope, rootless = planned_cgroups(
+        config, container_id, systemd=systemd, rootless=rootless_cgroups
+    )
+    if rootless and not scope:
         # As `make` would find out by trying.
         cgroup.paths = {name: path for name, path in cgroup.paths.items() if _may_make(path)}
     facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=None)
     facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring, gate=gate)
+    if scope:
+        facts = facts.replace(cgroups=by_scope(facts.cgroups, scope, config, rootless=rootless))
     return compile_create(config, with_listener(facts, config, "creating"))
 
 

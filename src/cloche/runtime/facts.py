@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from cloche.spec.record import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.runtime.caller import EntersStageOne
+
 
 class Hierarchy(Record):
     """One cgroup v1 hierarchy as a container sees it below its /sys/fs/cgroup.
@@ -22,12 +26,16 @@ class CgroupFacts(Record):
 
     tasks: v1 files to write 0 to. unified: cgroup2 directory to be born in, or empty.
     hierarchies: of v1, empty on a unified machine. tree: where the host has cgroup2 mounted, or empty.
+    entrance: what puts stage one into the cgroup before it clones, where that is not the clone's affair.
+    few_pids: a `pids.max` and its value that come after the clone, as they would have forbidden it.
     """
 
     tasks: tuple[str, ...] = ()
     unified: str = ""
     hierarchies: tuple[Hierarchy, ...] = ()
     tree: str = ""
+    entrance: EntersStageOne | None = None
+    few_pids: tuple[str, int] | None = None
 
 
 class Listener(Record):

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from cloche.kernel.cgroups.cgroup import Cgroup
     from cloche.runtime.container import Container
     from cloche.runtime.execute import Started
+    from cloche.runtime.facts import CgroupFacts
     from cloche.spec.config import Process as ProcessConfig
+
+
+def _by_user_scope(facts: CgroupFacts, container: Container, cgroup: Cgroup) -> CgroupFacts:
+    """The process comes in by stage one, which the user's systemd moves there."""
+    from cloche.kernel.cgroups.layout import UNIFIED
+    from cloche.runtime.scope import AttachToScope
+
+    below = cgroup.paths[UNIFIED].removeprefix(container.cgroup.paths[UNIFIED])
+    return facts.replace(entrance=AttachToScope(container.stored.unit, below))
 
 
 def execute_in(
@@ -59,6 +69,8 @@ def execute_in(
             user_namespace="user" in wanted(container.config),
         )
         facts = with_listener(facts, container.config, container.status(), container.pid)
+        if container.stored.user_unit:
+            facts = facts.replace(cgroups=_by_user_scope(facts.cgroups, container, cgroup))
         with Performing() as performing:
             performing.lend("process", pidfd)
             plan = compile_exec(process, facts, different_namespaces(container.pid))

@@ -6,7 +6,7 @@ import os
 
 from cloche.errors import InvalidArgument
 from cloche.runtime import operations as op
-from cloche.runtime.caller import LENT, OpenFile, RaiseLimit, WriteIdMaps
+from cloche.runtime.caller import LENT, LimitProcesses, OpenFile, RaiseLimit, WriteIdMaps
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
 from cloche.runtime.process_limits import limit_of
 
@@ -96,6 +96,12 @@ def cloned(config: Config, cgroups: CgroupFacts) -> Iterator[Step]:
     yield Step("linux.namespaces", STAGE_ONE, op.CloneProcess(flags, slot))
 
 
+def entering(cgroups: CgroupFacts) -> Iterator[Step]:
+    """First of all: where systemd has the cgroup, it makes it around stage one."""
+    if cgroups.entrance:
+        yield Step("linux.cgroupsPath", CALLER, cgroups.entrance)
+
+
 def opened_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
     """Open what the process enters by; the files cross into the container's process until exec."""
     place = "linux.cgroupsPath"
@@ -109,6 +115,10 @@ def entered_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
     """First thing in stage two, so that all that follows is accounted and limited."""
     for path in cgroups.tasks:
         yield Step("linux.cgroupsPath", STAGE_TWO, op.EnterCgroup(f"cgroup:{path}"))
+    if cgroups.few_pids:
+        place = "linux.resources.pids"
+        yield Step(place, STAGE_TWO, op.AwaitCaller())
+        yield Step(place, CALLER, LimitProcesses(*cgroups.few_pids))
 
 
 def mapped_ids(config: Config) -> Iterator[Step]:

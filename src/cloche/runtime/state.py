@@ -37,6 +37,7 @@ class State(Record):
     what `start` must say when one of them fails. created: RFC 3339.
     rootfs: path on the host, empty where it never was one. streams: what its standard descriptors
     were at the start, as /proc/PID/fd names them, by which a checkpoint knows pipes.
+    unit: of systemd, where that has the cgroups; user_unit: of the user's systemd.
     """
 
     id: str
@@ -49,6 +50,8 @@ class State(Record):
     boot_id: str = ""
     late_steps: Mapping[str, tuple[str, str]] = {}
     streams: Sequence[str] = ()
+    unit: str = ""
+    user_unit: bool = False
 
     def encode(self) -> bytes:
         """The document that is written down."""

@@ -80,12 +80,12 @@ def update(container: Container, resources: Resources) -> list[str]:
         # that is touched is written whole.
         touched = {key: after[key] for key in resources if key != "devices" and key in after}
         try:
-            warnings = container.cgroup.apply(touched, with_devices=False)
+            warnings = _give(container, touched)
         except (ClocheError, OSError) as error:
             _undo(container, before, touched)
             if isinstance(error, ClocheError):
                 raise
-            from cloche.runtime.create import refused_limit
+            from cloche.runtime.cgroups import refused_limit
 
             raise refused_limit("linux.resources", error) from None
         config.setdefault("linux", {})["resources"] = after  # type: ignore[typeddict-item]  # merged from two
@@ -93,9 +93,18 @@ def update(container: Container, resources: Resources) -> list[str]:
         return warnings
 
 
+def _give(container: Container, resources: Section) -> list[str]:
+    if container.stored.unit:
+        from cloche.runtime.scope import scope_of
+
+        # The files come last, as systemd writes those that it knows of.
+        resources = scope_of(container.stored).tell(resources)
+    return container.cgroup.apply(resources, with_devices=False)
+
+
 def _undo(container: Container, before: Section, touched: Section) -> None:
     try:
-        container.cgroup.apply({key: before[key] for key in touched if key in before}, with_devices=False)
+        _give(container, {key: before[key] for key in touched if key in before})
     except (ClocheError, OSError):
         # The refusal itself is what the caller has to know.
         return

@@ -86,10 +86,11 @@ class Cgroup:
                 raise NotFound(f"the cgroup {directory!r} does not exist: make it first")
         return Cgroup(self._layout, paths)
 
-    def make(self, *, rootless: bool = False) -> None:
+    def make(self, *, rootless: bool = False, joined: bool = False) -> None:
         """Make the directories, and those above them. On any failure what was made is removed.
 
-        rootless: leave out hierarchies in which the caller may not make any.
+        rootless: leave out hierarchies in which the caller may not make any. joined: what runs there
+        already is ours.
         A directory that is there already is taken over when nothing runs in it.
         Raises FailedPrecondition when something does, OSError when the kernel refuses.
         """
@@ -97,7 +98,7 @@ class Cgroup:
         try:
             for directory in self._directories():
                 try:
-                    self._make(directory, made)
+                    self._make(directory, made, joined=joined)
                 except OSError as error:
                     if not rootless or error.errno not in _REFUSED:
                         raise
@@ -114,13 +115,13 @@ class Cgroup:
     def _forget(self, directory: str) -> None:
         self.paths = {name: path for name, path in self.paths.items() if path != directory}
 
-    def _make(self, directory: str, made: list[str]) -> None:
+    def _make(self, directory: str, made: list[str], *, joined: bool) -> None:
         unified = directory == self.paths.get(UNIFIED)
         if unified and not self._layout.legacy:
             _make_directory(os.path.dirname(directory), made)
             self._delegate(directory)
         fresh = _make_directory(directory, made)
-        if not fresh:
+        if not fresh and not joined:
             running = processes.listed(directory)
             if running:
                 raise FailedPrecondition(

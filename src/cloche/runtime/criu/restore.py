@@ -11,8 +11,8 @@ from cloche.kernel.cgroups.layout import layout, parse_membership
 from cloche.kernel.cgroups.processes import move
 from cloche.kernel.mount_options import MountOptions
 from cloche.kernel.mounts import TemporaryMount, bind
+from cloche.runtime.cgroups import make_cgroup
 from cloche.runtime.container import Container, Process
-from cloche.runtime.create import make_cgroup
 from cloche.runtime.criu import external
 from cloche.runtime.criu.checkpoint import LOG_LEVEL, config_file
 from cloche.runtime.criu.log import reason

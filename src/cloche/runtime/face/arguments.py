@@ -17,6 +17,13 @@ _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
+def boolean(word: str) -> bool:
+    """What a word says, as Go's programs read it. Raises ValueError."""
+    if word not in _TRUE and word not in _FALSE:
+        raise ValueError(word)
+    return word in _TRUE
+
+
 class UsageError(InvalidArgument):
     """The words do not fit the command: its usage is shown with the error."""
 
@@ -91,9 +98,10 @@ def _split(word: str) -> tuple[str, str | None]:
 
 def _checked(flag: Flag, name: str, value: str) -> str:
     if flag.kind == "switch":
-        if value not in _TRUE and value not in _FALSE:
-            raise UsageError(f'invalid boolean value "{value}" for flag -{name}')
-        return "true" if value in _TRUE else "false"
+        try:
+            return "true" if boolean(value) else "false"
+        except ValueError:
+            raise UsageError(f'invalid boolean value "{value}" for flag -{name}') from None
     if flag.kind in ("number", "numbers") and not _is_number(value):
         raise UsageError(f'invalid value "{value}" for flag -{name}: not a number')
     return value

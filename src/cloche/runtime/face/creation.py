@@ -6,7 +6,7 @@ import os
 import sys
 
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
-from cloche.runtime.face.arguments import Flag
+from cloche.runtime.face.arguments import Flag, boolean
 from cloche.runtime.face.invocation import Command, Invocation
 
 TYPE_CHECKING = False
@@ -44,13 +44,19 @@ def _load_config(invocation: Invocation) -> Config:
     return config
 
 
-def _refuse_unsupported(invocation: Invocation) -> None:
-    if invocation.general.switch("systemd-cgroup"):
-        raise InvalidArgument("--systemd-cgroup is not supported: cgroups are made without systemd")
-    rootless = invocation.general.text("rootless", "auto")
-    if rootless.lower() not in ("", "auto", "true", "false", "1", "0", "t", "f"):
-        raise InvalidArgument(f"--rootless {rootless}: must be true, false or auto")
-    if invocation.options.number("preserve-fds") < 0:
+def rootless_cgroups(invocation: Invocation) -> bool | None:
+    """--rootless: whether to do without what may not be done to cgroups; None is for auto."""
+    word = invocation.general.text("rootless", "auto")
+    if word.lower() in ("", "auto"):
+        return None
+    try:
+        return boolean(word)
+    except ValueError:
+        raise InvalidArgument(f"--rootless {word}: must be true, false or auto") from None
+
+
+def _refuse_negative(options: Options) -> None:
+    if options.number("preserve-fds") < 0:
         raise InvalidArgument("--preserve-fds must not be negative")
 
 
@@ -112,7 +118,9 @@ class Request:
         self.log = invocation.log
         self.container_id = invocation.container_id()
         self.pid_file = os.path.abspath(options.text("pid-file")) if options.text("pid-file") else ""
-        _refuse_unsupported(invocation)
+        self.systemd = invocation.general.switch("systemd-cgroup")
+        self.rootless_cgroups = rootless_cgroups(invocation)
+        _refuse_negative(invocation.options)
         self.config = _load_config(invocation)
         self.pivot = not options.switch("no-pivot")
         self.keyring = not options.switch("no-new-keyring")
@@ -149,6 +157,8 @@ class Request:
             pivot=self.pivot,
             keyring=self.keyring,
             warnings=warnings,
+            systemd=self.systemd,
+            rootless_cgroups=self.rootless_cgroups,
         )
         for warning in warnings:
             self.log.warning(f"{_CONFIG}: {warning}")
@@ -190,6 +200,8 @@ class Request:
                 warnings=warnings,
                 trace=trace,
                 prepare=prepare,
+                systemd=self.systemd,
+                rootless_cgroups=self.rootless_cgroups,
             )
         finally:
             for warning in warnings:
