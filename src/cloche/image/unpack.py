@@ -19,6 +19,7 @@ from sys import byteorder
 
 from cloche.errors import AlreadyExists, InvalidArgument
 from cloche.image import inherit, layer
+from cloche.image.apply import upper_of
 from cloche.image.layertree import remove
 from cloche.spec import image as documents
 from cloche.spec.record import Record
@@ -185,7 +186,7 @@ class Unpacking:
         """Prepare a snapshot, put the extracted directory in the place of its empty one, and commit."""
         key = f"unpack {step.chain_id} {directory.name}"
         mounts = self._snapshotter.prepare(tx, key, step.parent or None)
-        upper, lowers = _directories(mounts[0].source, mounts[0].options)
+        upper, lowers = upper_of(mounts)
         inherit.complete(directory.fs, lowers, directory.result)
         os.rename(directory.fs, upper)
         tx.on_rollback(lambda: os.rename(upper, directory.fs))
@@ -255,14 +256,6 @@ def _place_apart(directory: int) -> None:
         ioctl(directory, _SET_FLAGS, (flags | _TOP_DIRECTORY).to_bytes(8, byteorder))
     except OSError:
         pass
-
-
-def _directories(source: str, options: Sequence[str]) -> tuple[str, list[str]]:
-    """The upper directory of an overlay snapshot's mount, and the lower ones, the nearest first."""
-    values = dict(option.partition("=")[::2] for option in options)
-    if "upperdir" not in values:
-        return source, []
-    return values["upperdir"], values["lowerdir"].split(":")
 
 
 def _in_threads(steps: Sequence[Step], extract: Callable[[Step], None]) -> None:

@@ -1,11 +1,13 @@
 """Labels of content: what a namespace noted on a blob, such as what the blob refers to.
 
-The content itself is shared by all namespaces and knows nothing of this.
+The content itself is shared by all namespaces and knows nothing of this: that a namespace noted
+something, be it no label at all, is what makes a blob one of its own.
 """
 
 from __future__ import annotations
 
 from cloche.spec import digest as digests
+from cloche.spec.record import Record
 from cloche.store import clock, namespaces
 from cloche.store import labels as label_column
 
@@ -13,7 +15,37 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cloche.store.metadata import Transaction, WriteTransaction
+    from cloche.store.metadata import Row, Transaction, WriteTransaction
+
+
+class Note(Record):
+    """What one namespace knows of a blob; times in ns since 1970."""
+
+    digest: str
+    labels: Mapping[str, str]
+    created_at: int
+    updated_at: int
+
+
+_COLUMNS = "digest, labels, created_at, updated_at"
+
+
+def note(tx: Transaction, namespace: str, digest: str) -> Note | None:
+    """What a namespace knows of a blob; None where it is none of its own."""
+    sql = f"SELECT {_COLUMNS} FROM blob_labels WHERE namespace = ? AND digest = ?"
+    row = tx.first(sql, (namespace, digest))
+    return None if row is None else _note(row)
+
+
+def notes(tx: Transaction, namespace: str) -> tuple[Note, ...]:
+    """What a namespace knows of all its blobs, by digest."""
+    sql = f"SELECT {_COLUMNS} FROM blob_labels WHERE namespace = ? ORDER BY digest"
+    return tuple(map(_note, tx.execute(sql, (namespace,))))
+
+
+def _note(row: Row) -> Note:
+    digest, labels, created_at, updated_at = row
+    return Note(digest, label_column.decode(labels), created_at, updated_at)
 
 
 def get(tx: Transaction, namespace: str, digest: str) -> dict[str, str]:

@@ -110,7 +110,7 @@ class Writer:
         Fewer bytes than expected raise DataLoss and are kept for a resume; bytes with another
         digest than expected raise DataLoss and are dropped. A blob that is there already stays.
         """
-        found = f"{self._algorithm}:{self._hash.hexdigest()}"
+        found = self.digest
         for expected_size in (self._size, size):
             if expected_size is not None and expected_size != self.offset:
                 raise DataLoss(f"{self._what()}: {self.offset} bytes arrived, {expected_size} expected")
@@ -121,6 +121,11 @@ class Writer:
         self._put_in_place(self._store.path(found))
         self.abort()
         return found
+
+    @property
+    def digest(self) -> str:
+        """The digest of the bytes so far."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
 
     def abort(self) -> None:
         """Forget the ingest and its bytes, and close."""
