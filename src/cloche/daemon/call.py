@@ -61,6 +61,7 @@ class Call:
 
     __slots__ = (
         "_cancelled",
+        "_drain",
         "_ended",
         "_inbox",
         "_reader",
@@ -88,6 +89,7 @@ class Call:
         self._inbox: deque[bytes] = deque()
         self._ended = False
         self._reader: asyncio.Future[None] | None = None
+        self._drain: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._cancelled: threading.Event | None = None
@@ -150,7 +152,9 @@ class Call:
         if self.over:
             raise Cancelled("the client has gone")
         self._write(message.encode())
-        await self._drained()
+        while self._congested():
+            self._drain = asyncio.get_running_loop().create_future()
+            await self._drain
 
     # For the transport
 
@@ -158,8 +162,8 @@ class Call:
         """Send one message."""
         raise NotImplementedError
 
-    async def _drained(self) -> None:
-        """Wait until the transport takes more."""
+    def _congested(self) -> bool:
+        """Whether the client has to read before more is sent; no call that is over has to wait."""
         raise NotImplementedError
 
     def _taken(self, size: int, *, empty: bool) -> None:
@@ -206,6 +210,11 @@ class Call:
             self._give_up(error)
             return
         self._start(request)
+
+    def writable(self) -> None:
+        """The client has taken what waited."""
+        if self._drain is not None and not self._drain.done():
+            self._drain.set_result(None)
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: the handler is cancelled."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from struct import Struct
+from typing import cast
 
 from cloche.daemon.call import Peer
 from cloche.daemon.lanes import Lanes
@@ -12,23 +13,13 @@ from cloche.wire.http2_limits import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol
+    from collections.abc import Callable, Mapping
 
+    from cloche.daemon.call import Call
     from cloche.daemon.services import Services
 
-    class ServerConnection(Protocol):
-        """What the protocols of both transports have in common."""
-
-        @property
-        def idle(self) -> bool: ...
-
-        def stop(self) -> None: ...
-
-        def refuse_all(self, reason: str) -> None: ...
-
-
 _CREDENTIALS = Struct("3i")
+_WRITE_AHEAD = 1 << 20
 
 
 class Connections:
@@ -39,30 +30,27 @@ class Connections:
         self.lanes = lanes or Lanes()
         self.limits = limits or Limits()
         self._servers: list[asyncio.Server] = []
-        self._open: set[ServerConnection] = set()
+        self._open: set[ServerProtocol] = set()
         self._changed = asyncio.Event()
 
-    async def serve(
-        self, listener: socket.socket, protocol: Callable[[Connections], asyncio.Protocol]
-    ) -> None:
+    async def serve(self, listener: socket.socket, protocol: Callable[[Connections], ServerProtocol]) -> None:
         """Take connections from a listening socket, which is ours from now on."""
         loop = asyncio.get_running_loop()
-        family = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        server = await family(lambda: protocol(self), sock=listener, backlog=1024)
-        self._servers.append(server)
+        create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+        self._servers.append(await create(lambda: protocol(self), sock=listener, backlog=1024))
 
-    def add(self, connection: ServerConnection) -> None:
+    def add(self, connection: ServerProtocol) -> None:
         """A connection is there."""
         self._open.add(connection)
 
-    def remove(self, connection: ServerConnection) -> None:
+    def remove(self, connection: ServerProtocol) -> None:
         """A connection is gone."""
         self._open.discard(connection)
         if not self._open:
             self._changed.set()
 
     async def stop(self, grace_s: float) -> None:
-        """End everything: calls that are in progress have so many seconds, then they are told Unavailable."""
+        """End everything: calls in progress have so many seconds, then they are told Unavailable."""
         for server in self._servers:
             server.close()
         for connection in list(self._open):
@@ -81,6 +69,64 @@ class Connections:
             await asyncio.wait_for(self._changed.wait(), timeout_s)
         except TimeoutError:
             return
+
+
+class ServerProtocol(asyncio.Protocol):
+    """What the connections of both transports have in common.
+
+    calls: in progress, by stream. paused: the client does not read what we send.
+    """
+
+    def __init__(self, owner: Connections) -> None:
+        self.owner = owner
+        self.services = owner.services
+        self.lanes = owner.lanes
+        self.calls: Mapping[int, Call] = {}
+        self.peer: Peer | None = None
+        self.paused = False
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: somebody has connected."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=_WRITE_AHEAD)
+        self.peer = peer_of(transport)
+        self.owner.add(self)
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: the client has gone, and nobody waits for what it asked for."""
+        self.transport = None
+        self.owner.remove(self)
+        for call in list(self.calls.values()):
+            call.abandon()
+            call.writable()
+
+    def pause_writing(self) -> None:
+        """asyncio: the client does not read. What it asks for meanwhile can wait."""
+        self.paused = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """asyncio: it reads again."""
+        self.paused = False
+        if self.transport is not None:
+            self.transport.resume_reading()
+        for call in list(self.calls.values()):
+            call.writable()
+
+    def flush(self) -> None:
+        """Send what there is for the client."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Take no more calls; those in progress go on, and the connection ends with the last."""
+        raise NotImplementedError
+
+    def refuse_all(self, reason: str) -> None:
+        """End the calls in progress, and the connection."""
+        raise NotImplementedError
 
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
-from typing import cast
 
 from cloche.daemon.call import Call
-from cloche.daemon.connections import peer_of
+from cloche.daemon.connections import ServerProtocol
 from cloche.errors import ClocheError, ResourceExhausted, Unimplemented
 from cloche.wire import grpc
 from cloche.wire.http2 import Connection
@@ -19,7 +17,6 @@ from cloche.wire.ttrpc import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cloche.daemon.call import Peer
     from cloche.daemon.connections import Connections
     from cloche.daemon.services import Route
     from cloche.wire.grpc import Request
@@ -34,7 +31,7 @@ HELD_LIMIT = 128 << 20
 class GrpcCall(Call):
     """A call on a stream of HTTP/2."""
 
-    __slots__ = ("_deferred", "_drain", "_head_sent", "_protocol", "_reader_of_messages", "_stream")
+    __slots__ = ("_deferred", "_head_sent", "_protocol", "_reader_of_messages", "_stream")
 
     def __init__(self, protocol: GrpcProtocol, stream: int, route: Route, request: Request) -> None:
         super().__init__(route, request.metadata, protocol.peer, protocol.lanes)
@@ -43,7 +40,6 @@ class GrpcCall(Call):
         self._reader_of_messages = grpc.MessageReader(request.encoding)
         self._deferred = 0
         self._head_sent = False
-        self._drain: asyncio.Future[None] | None = None
 
     @property
     def held(self) -> int:
@@ -72,11 +68,6 @@ class GrpcCall(Call):
             if reader.held > grpc.MESSAGE_LIMIT >> 2 and self._protocol.held() > HELD_LIMIT:
                 self.fail(ResourceExhausted("too many long requests at once on one connection"))
 
-    def writable(self) -> None:
-        """The client has taken what waited."""
-        if self._drain is not None and not self._drain.done():
-            self._drain.set_result(None)
-
     def _credit(self, size: int) -> None:
         size = min(size, self._deferred)
         self._deferred -= size
@@ -95,12 +86,9 @@ class GrpcCall(Call):
         connection.send_data(self._stream, grpc.frame(data))
         self._protocol.flush()
 
-    async def _drained(self) -> None:
-        while not self.over and (
-            self._protocol.paused or self._protocol.connection.waiting(self._stream) > SEND_AHEAD
-        ):
-            self._drain = asyncio.get_running_loop().create_future()
-            await self._drain
+    def _congested(self) -> bool:
+        protocol = self._protocol
+        return not self.over and (protocol.paused or protocol.connection.waiting(self._stream) > SEND_AHEAD)
 
     def _finish(self, data: bytes | None, failed: Status | None) -> None:
         protocol, stream = self._protocol, self._stream
@@ -126,53 +114,16 @@ class GrpcCall(Call):
         connection.send_data(self._stream, grpc.frame(data))
 
 
-class GrpcProtocol(asyncio.Protocol):
-    """One connection of a client.
+class GrpcProtocol(ServerProtocol):
+    """One connection of a client. calls: in progress, by stream."""
 
-    calls: in progress, by stream. paused: the client does not read what we send.
-    """
+    calls: dict[int, GrpcCall]
 
     def __init__(self, owner: Connections) -> None:
-        self.owner = owner
-        self.services = owner.services
-        self.lanes = owner.lanes
+        super().__init__(owner)
+        self.calls = {}
         self.connection = Connection(limits=owner.limits)
-        self.calls: dict[int, GrpcCall] = {}
-        self.peer: Peer | None = None
-        self.paused = False
         self._receiving = False
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio: somebody has connected."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=1 << 20)
-        self.peer = peer_of(transport)
-        self.owner.add(self)
-        self.flush()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: the client has gone, and what it asked for with it."""
-        self._transport = None
-        self.owner.remove(self)
-        for call in list(self.calls.values()):
-            call.abandon()
-            call.writable()
-        self.calls.clear()
-
-    def pause_writing(self) -> None:
-        """asyncio: the client does not read. What it asks for meanwhile can wait."""
-        self.paused = True
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """asyncio: it reads again."""
-        self.paused = False
-        if self._transport is not None:
-            self._transport.resume_reading()
-        for call in list(self.calls.values()):
-            call.writable()
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have come."""
@@ -190,13 +141,13 @@ class GrpcProtocol(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what the connection has for the client."""
-        if self._receiving or self._transport is None:
+        if self._receiving or self.transport is None:
             return
         data = self.connection.take()
         if data:
-            self._transport.write(data)
+            self.transport.write(data)
         if self.connection.goodbye is not None or (self.connection.stopping and not self.connection.streams):
-            self._transport.close()
+            self.transport.close()
 
     def stop(self) -> None:
         """Take no more calls; those in progress go on."""
@@ -209,11 +160,6 @@ class GrpcProtocol(asyncio.Protocol):
             call.refuse(reason)
         self.connection.close(NO_ERROR, reason)
         self.flush()
-
-    @property
-    def idle(self) -> bool:
-        """Whether no call is in progress."""
-        return not self.calls
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Data):
