@@ -72,7 +72,7 @@ def named(config: Config, hierarchies: Iterable[Hierarchy], root: int) -> list[E
 
 
 def provided(config: Config, hierarchies: Iterable[Hierarchy], bundle: str, root: int) -> list[ExternalMount]:
-    """A source for each name. root: the new root filesystem, with nothing mounted in it yet."""
+    """A source for each name. root: the new root filesystem, with places for all of them."""
     found = {}
     for place, source in sources(config, hierarchies, bundle):
         # What was a link only inside a mount of the container's is known by its own words.

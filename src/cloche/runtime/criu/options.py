@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.runtime.criu.messages import CGROUP_MODES
@@ -112,10 +113,11 @@ class ImageFolders:
     work: -1 where it is the images' own.
     """
 
-    __slots__ = ("images", "work")
+    __slots__ = ("_owned", "images", "work")
 
     def __init__(self, options: Imaging) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self._owned: os.stat_result | None = None
         self.images = os.open(options.image_path, flags)
         self.work = -1
         if options.work_path:
@@ -125,10 +127,21 @@ class ImageFolders:
                 os.close(self.images)
                 raise
 
+    def lend(self, gid: int) -> None:
+        """Let a group find the images until the end: in a user namespace criu is nobody outside."""
+        about = os.fstat(self.images)
+        if not about.st_mode & stat.S_IXOTH:
+            self._owned = about
+            os.fchown(self.images, -1, gid)
+            os.fchmod(self.images, stat.S_IMODE(about.st_mode) | stat.S_IXGRP)
+
     def __enter__(self) -> ImageFolders:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._owned:
+            os.fchmod(self.images, stat.S_IMODE(self._owned.st_mode))
+            os.fchown(self.images, -1, self._owned.st_gid)
         os.close(self.images)
         if self.work >= 0:
             os.close(self.work)

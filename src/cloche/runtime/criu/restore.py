@@ -30,7 +30,7 @@ from cloche.runtime.criu.options import DESCRIPTORS, ImageFolders
 from cloche.runtime.criu.rpc import FIRST_EXTRA, Criu, CriuFailed
 from cloche.runtime.execute import Started, wait
 from cloche.runtime.gather import cgroup_facts
-from cloche.runtime.plan_namespaces import KINDS
+from cloche.runtime.plan_namespaces import KINDS, is_new
 from cloche.runtime.state import Folder, State, now, streams
 from cloche.spec.document import load_file
 
@@ -100,6 +100,14 @@ def _require_version(criu: Criu, options: RestoreOptions) -> None:
             raise FailedPrecondition(f"{flag} requires at least CRIU 3.16, and this is {criu.name}")
 
 
+def _root_group(config: Config) -> int | None:
+    """Which group of the host is that of root in a user namespace of the container's own."""
+    if not is_new(config, "user"):
+        return None
+    mappings = config.get("linux", {}).get("gidMappings", ())
+    return next((mapping["hostID"] for mapping in mappings if mapping["containerID"] == 0), None)
+
+
 class _Restoration:
     """One restore under way."""
 
@@ -126,6 +134,8 @@ class _Restoration:
         opened: list[int] = []
         try:
             with ImageFolders(self.options) as folders, TemporaryMount(tree, self.folder.path) as root:
+                if (group := _root_group(self.config)) is not None:
+                    folders.lend(group)
                 opts = self._options(root, folders)
                 self._keep_namespaces(opts, opened)
                 self._ask(opts, stdio, opened)
@@ -198,11 +208,10 @@ class _Restoration:
             with TemporaryMount(copy, self.folder.path) as scratch:
                 inside = os.open(scratch, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    sources = external.provided(self.config, hierarchies, bundle, inside)
                     make_mountpoints(inside, self.config, bundle)
+                    return external.provided(self.config, hierarchies, bundle, inside)
                 finally:
                     os.close(inside)
-                return sources
         finally:
             os.close(copy)
 

@@ -115,21 +115,24 @@ class Criu:
         Raises CriuFailed.
         """
         ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+        pid = 0
+        status = 0
         try:
-            try:
-                pid = self._start(theirs.fileno(), stdio, extra)
-            finally:
-                theirs.close()
-            try:
-                if prepare:
-                    prepare(pid)
-                response = _converse(ours, request, listener)
-            finally:
-                # At the end of its socket criu undoes what it has not finished, and ends.
-                ours.close()
-                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            pid = self._start(theirs.fileno(), stdio, extra)
+            theirs.close()
+            if prepare:
+                prepare(pid)
+            response = _converse(ours, request, listener)
+        except (BrokenPipeError, ConnectionResetError):
+            raise CriuFailed("criu ended without an answer") from None
         except OSError as error:
-            raise CriuFailed(f"{self.program}: {error.strerror or error}") from error
+            raise CriuFailed(f"{error.filename or self.program}: {error.strerror or error}") from error
+        finally:
+            # At the end of its socket criu undoes what it has not finished, and ends.
+            theirs.close()
+            ours.close()
+            if pid:
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         # After a pre-dump it waits for the next request, and takes it amiss that there is none.
         if status and request.type != PRE_DUMP:
             raise CriuFailed(_ending(status))
@@ -152,8 +155,8 @@ class Criu:
 
 
 def _found() -> str:
-    """The program, looked for as runc does, and where Debian has it."""
-    for directory in (*os.environ.get("PATH", os.defpath).split(":"), "/usr/sbin", "/usr/local/sbin"):
+    """The program, looked for as runc does."""
+    for directory in os.environ.get("PATH", os.defpath).split(":"):
         path = f"{directory}/{_PROGRAM}"
         if directory and os.access(path, os.X_OK):
             return path
