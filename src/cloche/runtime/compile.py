@@ -14,7 +14,6 @@ from cloche.runtime import (
     plan_mounts,
     plan_namespaces,
     plan_process,
-    plan_scheduling,
     plan_sources,
 )
 from cloche.runtime.caller import OpenFile
@@ -59,7 +58,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_namespaces.prepared_network(config),
         *plan_mounts.propagation(config),
         *plan_mounts.own_proc(config),
-        *plan_scheduling.memory_policy(config),
+        *memory_policy(config),
         *plan_mounts.attached_root(config, facts),
         *plan_mounts.mounts(mounts, sources, config, facts),
         *plan_devices.devices(mounts, config, facts),
@@ -77,8 +76,8 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_process.labels(process),
         *plan_mounts.protected_paths(config),
         *plan_process.limits(process, raised=plan_namespaces.is_new(config, "user")),
-        *plan_scheduling.scheduled(process),
-        *plan_scheduling.persona(config),
+        *scheduled(process),
+        *persona(config),
         *privileges_given_up(process, facts),
         *awaited_start(facts.gate),
         *plan_process.filter_late(process, facts),
@@ -120,7 +119,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_namespaces.opened_cgroups(facts.cgroups),
         *plan_process.opened_handover(facts),
         *plan_process.scored(process, rootless=facts.rootless),
-        *plan_scheduling.affinity_before(process),
+        *affinity(process, STAGE_ONE),
         # Between the join and execve the process is inside: it must not be readable there.
         Step("exec", STAGE_ONE, op.ForbidDumps()),
         *joined(STAGE_ONE, kinds & ~last),
@@ -129,7 +128,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         # Only now: CLONE_INTO_CGROUP asks for the ids that own the cgroup on the host.
         *([Step("exec", STAGE_TWO, op.BecomeRoot())] if joins_user else []),
         *joined(STAGE_TWO, last),
-        *plan_scheduling.affinity_after(process),
+        *affinity(process, STAGE_TWO),
         Step("process", STAGE_TWO, op.NewSession()),
         *plan_process.keyring(facts),
         Step("exec", STAGE_TWO, op.OpenRoot()),
@@ -138,7 +137,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_process.streams(process),
         *plan_process.labels(process),
         *plan_process.limits(process, raised=False),
-        *plan_scheduling.scheduled(process),
+        *scheduled(process),
         *privileges_given_up(process, facts),
         *plan_process.filter_late(process, facts),
         *plan_process.execute(process, facts.home),
@@ -181,6 +180,43 @@ def hooks(config: Config, facts: Facts, kind: str) -> Iterable[Step]:
     if kind == "runtime":
         return plan_hooks.runtime_hooks(config, facts)
     return plan_hooks.container_hooks(config, facts, kind)
+
+
+def memory_policy(config: Config) -> Iterable[Step]:
+    """Where memory comes from; loaded here as hooks are, like the rest of what few processes ask for."""
+    if not config.get("linux", {}).get("memoryPolicy"):
+        return ()
+    from cloche.runtime import plan_scheduling
+
+    return plan_scheduling.memory_policy(config)
+
+
+def persona(config: Config) -> Iterable[Step]:
+    """The execution domain."""
+    if not config.get("linux", {}).get("personality"):
+        return ()
+    from cloche.runtime import plan_scheduling
+
+    return plan_scheduling.persona(config)
+
+
+def scheduled(process: Process) -> Iterable[Step]:
+    """How the processor and the disks are shared."""
+    if not (process.get("scheduler") or process.get("ioPriority")):
+        return ()
+    from cloche.runtime import plan_scheduling
+
+    return plan_scheduling.scheduled(process)
+
+
+def affinity(process: Process, stage: int) -> Iterable[Step]:
+    """The processors of an exec: before its cgroup was entered, and within what that allows."""
+    if not process.get("execCPUAffinity"):
+        return ()
+    from cloche.runtime import plan_scheduling
+
+    before, after = plan_scheduling.affinity_before, plan_scheduling.affinity_after
+    return before(process) if stage == STAGE_ONE else after(process)
 
 
 def opened_gate(gate: str) -> Iterator[Step]:

@@ -6,7 +6,6 @@ the list of them in the order in which they are asked.
 
 from __future__ import annotations
 
-from cloche.spec import sysctl
 from cloche.spec.shape import MisfitError, quoted
 
 TYPE_CHECKING = False
@@ -131,6 +130,8 @@ def _restricted_paths(config: Config) -> Iterable[str]:
 def _sysctls(config: Config) -> Iterable[str]:
     sysctls = _linux(config).get("sysctl")
     if sysctls:
+        from cloche.spec import sysctl  # few containers have any
+
         try:
             sysctl.require_all_own(sysctls, _namespaces(config))
         except MisfitError as misfit:
