@@ -1,6 +1,6 @@
 /*
- * The commands `cloche` and `cloche-runc`: find the Python they were installed for and start it
- * with as little as possible in between.
+ * The commands of Cloche: find the Python they were installed for and start it with as little as
+ * possible in between. (The shim's command first looks for one that runs already: warm.h.)
  *
  * A console script written by pip starts Python with `site`, which reads every .pth file of the
  * environment: that alone takes longer than starting a container. This program does what `site`
@@ -22,16 +22,18 @@ enum { F_OK = 0, X_OK = 1, ENOENT = 2, STDERR = 2 };
 /* ---- system calls ---- */
 
 #if defined(__x86_64__)
-enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_execve = 59, SYS_getdents64 = 217, SYS_exit_group = 231,
-       SYS_openat = 257, SYS_readlinkat = 267, SYS_faccessat = 269, O_DIRECTORY = O_DIRECTORY_X86 };
+enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_socket = 41, SYS_connect = 42, SYS_sendmsg = 46,
+       SYS_setsockopt = 54, SYS_execve = 59, SYS_geteuid = 107, SYS_getdents64 = 217, SYS_exit_group = 231,
+       SYS_openat = 257, SYS_readlinkat = 267, SYS_faccessat = 269, SYS_statx = 332, O_DIRECTORY = O_DIRECTORY_X86 };
 
-static long system_call(long number, long a, long b, long c, long d)
+static long system_call5(long number, long a, long b, long c, long d, long e)
 {
     long result;
     register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
     __asm__ volatile("syscall"
                      : "=a"(result)
-                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
                      : "rcx", "r11", "memory");
     return result;
 }
@@ -44,16 +46,18 @@ __asm__(".globl _start\n"
         "    call launch\n");
 #elif defined(__aarch64__)
 enum { SYS_faccessat = 48, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64,
-       SYS_readlinkat = 78, SYS_exit_group = 94, SYS_execve = 221, O_DIRECTORY = O_DIRECTORY_ARM };
+       SYS_readlinkat = 78, SYS_exit_group = 94, SYS_geteuid = 175, SYS_socket = 198, SYS_connect = 203,
+       SYS_setsockopt = 208, SYS_sendmsg = 211, SYS_execve = 221, SYS_statx = 291, O_DIRECTORY = O_DIRECTORY_ARM };
 
-static long system_call(long number, long a, long b, long c, long d)
+static long system_call5(long number, long a, long b, long c, long d, long e)
 {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
     register long x1 __asm__("x1") = b;
     register long x2 __asm__("x2") = c;
     register long x3 __asm__("x3") = d;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+    register long x4 __asm__("x4") = e;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
     return x0;
 }
 
@@ -66,6 +70,11 @@ __asm__(".globl _start\n"
 #else
 #error "cloche runs on x86_64 and aarch64"
 #endif
+
+static long system_call(long number, long a, long b, long c, long d)
+{
+    return system_call5(number, a, b, c, d, 0);
+}
 
 static long open_file(const char *path, int flags)
 {
@@ -137,6 +146,8 @@ static char *cut_last(char *path)
     *slash = 0;
     return slash + 1;
 }
+
+#include "warm.h"
 
 /* ---- the virtual environment's own description ---- */
 
@@ -321,11 +332,14 @@ static void find_interpreter(char *interpreter, const struct environment *enviro
     "from posix import _exit\n" \
     "_exit(c)\n"
 
+#define SHIM "containerd-shim-cloche-v1"
+
 static const struct {
     const char *name, *code, *searching_code;
 } COMMANDS[] = {
     {"cloche", BEGIN CALL("cloche.cli.main"), BEGIN SEARCH_FURTHER CALL("cloche.cli.main")},
     {"cloche-runc", BEGIN CALL("cloche.runtime.command"), BEGIN SEARCH_FURTHER CALL("cloche.runtime.command")},
+    {SHIM, BEGIN CALL("cloche.shim.command"), BEGIN SEARCH_FURTHER CALL("cloche.shim.command")},
 };
 
 static const char *code_for(const char *name, int searching)
@@ -333,7 +347,7 @@ static const char *code_for(const char *name, int searching)
     for (size_type i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++)
         if (equal(name, COMMANDS[i].name))
             return searching ? COMMANDS[i].searching_code : COMMANDS[i].code;
-    fail("not one of its commands: ", name, ": this program is to be called cloche or cloche-runc");
+    fail("not one of its commands: ", name, ": this program has another name");
 }
 
 /* The words before the user's own: PYTHON -I -S -X utf8 -c CODE PACKAGES PROGRAM */
@@ -355,6 +369,8 @@ __attribute__((noreturn, used)) static void launch(long *stack)
     JOIN(prefix, bin);
     cut_last(prefix);
 
+    if (equal(name, SHIM))
+        start_warm(program, argc, argv, envp);
     read_environment(&environment, prefix);
     if (!(environment.version[0] && packages_in(packages, prefix, environment.version)) &&
         !search_packages(packages, prefix, environment.version))

@@ -16,6 +16,8 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 SOURCE = Path(__file__).parents[2] / "src" / "cloche"
 BASE = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
 
+NAMES = ("cloche", "cloche-runc", "containerd-shim-cloche-v1")
+
 DESCRIPTION = f"home = {BASE.parent}\nversion = {sys.version.split()[0]}\n"
 
 REPORT = """
@@ -37,14 +39,14 @@ class Environment:
     def __init__(self, prefix: Path, packages: str = f"lib/python{VERSION}/site-packages") -> None:
         self.prefix = prefix
         self.packages = prefix / packages
-        for module in ("cli/main", "runtime/command"):
+        for module in ("cli/main", "runtime/command", "shim/command"):
             path = self.packages / "cloche" / f"{module}.py"
             path.parent.mkdir(parents=True)
             path.write_text(REPORT)
         (self.packages / "cloche" / "__init__.py").touch()
         shutil.copy2(SOURCE / "modules.py", self.packages / "cloche")
         (prefix / "bin").mkdir(exist_ok=True)
-        for name in ("cloche", "cloche-runc"):
+        for name in NAMES:
             shutil.copy2(command(name), prefix / "bin" / name)
 
     def describe(
@@ -70,7 +72,8 @@ def environment(tmp_path: Path) -> Environment:
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("cloche", "cloche.cli.main"), ("cloche-runc", "cloche.runtime.command")]
+    ("name", "module"),
+    zip(NAMES, ("cloche.cli.main", "cloche.runtime.command", "cloche.shim.command"), strict=True),
 )
 def test_each_command_calls_its_own_entry_point(environment: Environment, name: str, module: str) -> None:
     program = environment.prefix / "bin" / name
@@ -173,10 +176,7 @@ def test_an_unknown_name_is_said_in_one_line(environment: Environment) -> None:
     shutil.copy2(environment.prefix / "bin" / "cloche", other)
     code, _, error = run(other)
     assert code == 127
-    assert (
-        error
-        == "cloche: not one of its commands: docker: this program is to be called cloche or cloche-runc\n"
-    )
+    assert error == "cloche: not one of its commands: docker: this program has another name\n"
 
 
 def test_a_path_that_is_too_long_is_refused(environment: Environment) -> None:
@@ -199,7 +199,7 @@ def test_output_that_nobody_reads_is_no_traceback(environment: Environment) -> N
 
 
 def test_the_programs_need_no_library_and_have_no_executable_stack() -> None:
-    for name in ("cloche", "cloche-runc"):
+    for name in NAMES:
         data = Path(command(name)).read_bytes()
         assert data[:4] == b"\x7fELF"
         assert b".interp" not in data

@@ -1,0 +1,150 @@
+"""How a process becomes a shim: from what `start` was told to the answer, and then to serving.
+
+    start (or the warm parent)          the shim to be
+    fork, fork ───────────────────────▶ own session; what the caller has: limits, cgroups, …
+                                        reads the parameters, chooses the group
+                                        is one listening for this group already?
+    prints ◀─────────────────────────── the address (of that one, or of its own new socket)
+    ends                                serves until Shutdown
+
+Nothing but this process is ever half a shim: where it fails it says so in its answer, takes the
+socket away and ends.
+"""
+
+from __future__ import annotations
+
+import os
+from os import path as paths
+
+from cloche.errors import ClocheError
+from cloche.shim import bootstrap, bundle, sockets
+from cloche.shim.caller import create_cookie
+from cloche.shim.serving import Settings, serve
+from cloche.shim.title import set_title
+from cloche.spec.document import load_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import NoReturn
+
+    from cloche.shim.bootstrap import Params
+    from cloche.shim.caller import Caller
+
+    Answer = Callable[[int, bytes], None]
+
+NAME = "containerd-shim-cloche-v1"
+GROUP_ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
+"""Containers with the same value share a shim; the first of these that a container has counts."""
+
+SUCCEEDED, FAILED = 0, 1
+"""How `start` ends: with the answer on standard output, or on standard error."""
+
+_INPUT_LIMIT = 10 << 20
+_CONFIG_LIMIT = 16 << 20
+
+
+class Beginning:
+    """One `start`, in the process that may become the shim.
+
+    words: of the command line, without the program.
+    """
+
+    def __init__(self, caller: Caller, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._caller = caller
+        self._words = words
+        self._environment = environment
+
+    def run(self, stdin: int, answer: Answer, *, forked_by_caller: bool) -> NoReturn:
+        """Answer and serve.
+
+        stdin: what the caller has as standard input; -1 for none. answer(status, data): tells the
+        caller, once. forked_by_caller: what children inherit is ours already.
+        """
+        try:
+            settings, listener, form = self._prepare(stdin, forked_by_caller=forked_by_caller)
+        except (ClocheError, OSError, ValueError) as error:
+            answer(FAILED, f"{NAME}: {error}\n".encode(errors="surrogateescape"))
+            os._exit(FAILED)
+        data = bootstrap.encode_answer(form, f"unix://{settings.socket_path}")
+        try:
+            answer(SUCCEEDED, data)
+        except OSError:
+            # Nobody waits for this shim any more, so nobody would ever end it.
+            if listener:
+                sockets.remove(settings.socket_path)
+            os._exit(FAILED)
+        if listener is None:
+            os._exit(SUCCEEDED)
+        serve(settings, listener)
+
+    def _prepare(self, stdin: int, *, forked_by_caller: bool) -> tuple[Settings, socket | None, str]:
+        os.setsid()
+        place = self._caller.enter_directory()
+        if not forked_by_caller:
+            self._caller.hand_down()
+            os.environ.clear()
+            os.environ.update(self._environment)
+        flags = bootstrap.parse_flags(self._words)
+        params = bootstrap.parse_input(flags, self._environment, read_input(stdin))
+        path = sockets.path_of(params.socket_dir, params.address, params.namespace, group_of(params))
+        settings = Settings(
+            params.shim_id,
+            params.namespace,
+            params.address,
+            params.ttrpc_address,
+            place,
+            path,
+            params.publish_binary,
+            params.debug,
+            3 if params.answer == bootstrap.MESSAGE else 2,
+        )
+        listener = sockets.claim(path)
+        try:
+            self._settle(params, settings, joins=listener is None, forked_by_caller=forked_by_caller)
+        except BaseException:
+            if listener:
+                sockets.remove(path)
+            raise
+        return settings, listener, params.answer
+
+    def _settle(self, params: Params, settings: Settings, *, joins: bool, forked_by_caller: bool) -> None:
+        """Leave the files that containerd and `delete` look for, and take the place meant for a shim."""
+        bundle.write(settings.bundle, bundle.ADDRESS, f"unix://{settings.socket_path}".encode())
+        if joins:
+            return
+        shim_cgroup = params.options.shim_cgroup if params.options else ""
+        if shim_cgroup or not forked_by_caller:
+            self._caller.enter_cgroups(shim_cgroup)
+        self._caller.hand_down_score()
+        if self._environment.get("SCHED_CORE"):
+            create_cookie()
+        bundle.write(settings.bundle, bundle.SHIM_PID, b"%d" % os.getpid())
+        set_title([NAME, "-namespace", params.namespace, "-id", params.shim_id, "-address", params.address])
+
+
+def read_input(descriptor: int) -> bytes:
+    """All of the standard input, up to 10 MiB; what is beyond is not read."""
+    parts = []
+    left = _INPUT_LIMIT if descriptor >= 0 else 0
+    while left and (part := os.read(descriptor, min(left, 1 << 16))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def group_of(params: Params) -> str:
+    """The name that containers of one shim have in common, from config.json in the working directory.
+
+    Those run by different programs never share: a pod's sandbox may be runc's business and one of
+    its containers gVisor's. Raises InvalidArgument or OSError where config.json cannot be read.
+    """
+    config = load_file("config.json", limit_bytes=_CONFIG_LIMIT)
+    annotations = config.get("annotations") if isinstance(config, dict) else None
+    for name in GROUP_ANNOTATIONS:
+        group = (annotations or {}).get(name)
+        if group and isinstance(group, str):
+            binary = params.options.binary_name if params.options else ""
+            return group if binary in ("", "runc") else paths.join(group, "binary", binary.lstrip("/"))
+    return params.shim_id

@@ -1,0 +1,206 @@
+"""Whoever called `start`, as /proc knows it: what a shim takes over, and what it cannot.
+
+A shim that `start` itself becomes has all of this by being its child. One that is forked from a
+warm parent takes it over piece by piece. What a process cannot give itself (namespaces, root
+directory, credentials, security context) has to be the same already, or nothing is forked.
+
+Everything is read below one descriptor of /proc/PID, which stays that process's for ever.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.kernel import mountinfo, syscalls
+from cloche.kernel.cgroups.layout import parse_layout, parse_membership
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloche.kernel.cgroups.layout import Hierarchy
+
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
+_CREDENTIALS = (
+    *("Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp"),
+    *("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"),
+)
+_UNLIMITED = (1 << 64) - 1
+_HIGHEST_SCORE = 1000
+_PR_SCHED_CORE, _SHARE_FROM, _CREATE = 62, 3, 1
+_OF_THREAD, _OF_GROUP = 0, 2
+
+
+class Caller:
+    """A process, by a descriptor of its directory below /proc. Owns the descriptor."""
+
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+        self._status: dict[str, str] = {}
+
+    @classmethod
+    def myself(cls) -> Caller:
+        """The calling process."""
+        return cls(os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
+    def _read(self, name: str) -> bytes:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        try:
+            parts = []
+            while part := os.read(descriptor, 1 << 16):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            os.close(descriptor)
+
+    def status(self, name: str) -> str:
+        """One line of its /proc/PID/status; "" where this kernel has none of that name."""
+        if not self._status:
+            lines = (
+                line.partition(":") for line in self._read("status").decode(errors="replace").split("\n")
+            )
+            self._status = {key: value.strip() for key, _, value in lines}
+        return self._status.get(name, "")
+
+    def command(self) -> list[str]:
+        """The words it was started with."""
+        return [os.fsdecode(word) for word in self._read("cmdline").split(b"\0")[:-1]]
+
+    def environment(self) -> dict[str, str]:
+        """The environment that it was started with."""
+        pairs = (os.fsdecode(entry).partition("=") for entry in self._read("environ").split(b"\0"))
+        return {key: value for key, equals, value in pairs if equals and key}
+
+    def identity(self) -> tuple[object, ...]:
+        """What two processes must have in common for one to stand in for the other."""
+        namespaces = [self._link(f"ns/{kind}") for kind in _NAMESPACES]
+        credentials = [self.status(name) for name in _CREDENTIALS]
+        root = os.stat("root", dir_fd=self._directory)
+        try:
+            label = self._read("attr/current")
+        except OSError:
+            label = b""  # EINVAL: no security module is active
+        return (*namespaces, *credentials, root.st_dev, root.st_ino, label)
+
+    def _link(self, name: str) -> str:
+        try:
+            return os.readlink(name, dir_fd=self._directory)
+        except FileNotFoundError:
+            return ""  # a kernel without namespaces of that kind
+
+    def hand_down(self) -> None:
+        """Make the calling process, which has one thread, as a child of this one would be.
+
+        All but directory, cgroups and environment. Raises OSError for what cannot be had.
+        """
+        os.umask(int(self.status("Umask") or "22", 8))
+        self._hand_down_limits()
+        self._hand_down_scheduling()
+
+    def hand_down_score(self) -> None:
+        """The kernel shall sooner end a shim than containerd: one more than the caller's score.
+
+        Refused to those who may not be spared as the caller is; then the own one stays.
+        """
+        score = min(int(self._read("oom_score_adj")) + 1, _HIGHEST_SCORE)
+        try:
+            with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+                file.write(b"%d" % score)
+        except PermissionError:
+            pass
+
+    def enter_directory(self) -> str:
+        """Go where it is; returns the path of that place."""
+        descriptor = os.open("cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory)
+        try:
+            os.fchdir(descriptor)
+        finally:
+            os.close(descriptor)
+        return os.getcwd()
+
+    def _hand_down_limits(self) -> None:
+        """Set our resource limits to its."""
+        with open("/proc/self/limits", "rb", buffering=0) as file:
+            own = parse_limits(file.readall())
+        for number, (mine, wanted) in enumerate(zip(own, parse_limits(self._read("limits")), strict=True)):
+            if mine != wanted:
+                syscalls.prlimit(0, number, *wanted)
+
+    def _hand_down_scheduling(self) -> None:
+        """Its processors, niceness and core-scheduling cookie."""
+        stat = self._read("stat")
+        pid, nice = int(stat.partition(b" ")[0]), int(stat.rpartition(b")")[2].split()[16])
+        if os.getpriority(os.PRIO_PROCESS, 0) != nice:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        if (processors := os.sched_getaffinity(pid)) != os.sched_getaffinity(0):
+            os.sched_setaffinity(0, processors)
+        try:
+            syscalls.call("prctl", _PR_SCHED_CORE, _SHARE_FROM, pid, _OF_THREAD, 0)
+        except OSError:
+            pass  # a kernel without core scheduling, or a machine without hyper-threading
+
+    def enter_cgroups(self, shim_cgroup: str) -> None:
+        """Join its cgroups, or those of that path, in every hierarchy where we are not there yet.
+
+        Raises FileNotFoundError where no hierarchy has shim_cgroup.
+        """
+        with open("/proc/self/cgroup", "rb", buffering=0) as file:
+            own = file.readall()
+        theirs = self._read("cgroup")
+        if not shim_cgroup:
+            if own != theirs:
+                _move(_hierarchies(theirs), _hierarchies(own))
+            return
+        chosen = [
+            hierarchy.replace(own=f"{hierarchy.mountpoint}/{shim_cgroup.strip('/')}")
+            for hierarchy in _hierarchies(theirs)
+        ]
+        chosen = [hierarchy for hierarchy in chosen if os.path.isdir(hierarchy.own)]
+        if not chosen:
+            raise FileNotFoundError(2, "no hierarchy has the shim's cgroup", shim_cgroup)
+        _move(chosen, ())
+
+
+def create_cookie() -> None:
+    """Share processor cores with no other program from now on. Raises OSError where that cannot be."""
+    syscalls.call("prctl", _PR_SCHED_CORE, _CREATE, 0, _OF_GROUP, 0)
+
+
+def parse_limits(text: bytes) -> list[tuple[int, int]]:
+    """/proc/PID/limits: soft and hard limit of each resource, in the order of their numbers.
+
+    Columns have fixed widths; names have blanks in them. Raises ValueError for what is no such file.
+    """
+    limits = []
+    for line in text.splitlines()[1:]:
+        soft, hard = line[26:46].strip(), line[47:67].strip()
+        limits.append((_limit(soft), _limit(hard)))
+    return limits
+
+
+def _limit(text: bytes) -> int:
+    return _UNLIMITED if text == b"unlimited" else int(text)
+
+
+def _hierarchies(membership: bytes) -> tuple[Hierarchy, ...]:
+    found = parse_layout(mountinfo.mounts(containing=b" - cgroup"), parse_membership(membership))
+    return (*found.legacy, found.unified) if found.unified else found.legacy
+
+
+def _move(wanted: Sequence[Hierarchy], present: Sequence[Hierarchy]) -> None:
+    """A process of one thread that writes 0 into `tasks` (v1) moves without waiting for RCU."""
+    for hierarchy in wanted:
+        if hierarchy in present:
+            continue
+        name = "tasks" if os.path.exists(f"{hierarchy.own}/tasks") else "cgroup.procs"
+        descriptor = os.open(f"{hierarchy.own}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"0")
+        finally:
+            os.close(descriptor)

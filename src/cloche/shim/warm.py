@@ -1,0 +1,230 @@
+"""The warm parent: a process that has everything imported, of which shims are forked.
+
+One for each state folder, user, set of mount, pid, network and user namespaces, and build; all of
+these are in the name of its socket, STATE/warm/NAME. `start` founds it when it finds none: it is a
+fork of the first `start` itself, which has imported everything to become a shim.
+
+    start                                 warm parent                    shim to be
+    one packet: /proc/self and stdin ───▶ same user, same identity?
+                                          fork ────────────────────────▶ fork, the first one ends
+    prints what it receives  ◀────────────────────────────────────────── status and text
+    (or is told nothing: then it becomes the shim itself)
+
+The warm parent is single-threaded and holds nothing but its sockets, so that nothing of one caller
+reaches another's shim. It keeps one end of a pair of sockets for each shim, whose other end closes
+when the shim ends; ten seconds after the last of them it leaves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    SCM_RIGHTS,
+    SO_PEERCRED,
+    SOCK_CLOEXEC,
+    SOL_SOCKET,
+    close,
+    socketpair,
+)
+from _socket import socket as _socket
+
+from cloche.shim.beginning import Beginning
+from cloche.shim.caller import Caller
+from cloche.shim.loop import READ, Loop, Timer
+from cloche.shim.place import KIND
+from cloche.shim.title import set_title
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+TITLE = "containerd-shim-cloche-v1 warm parent"
+
+IDLE_S = 10.0
+_PATIENCE_S = 1.0
+
+PREPARED: tuple[str, ...] = ("cloche.shim.serving",)
+"""Modules that are imported late elsewhere, and that every shim will need."""
+
+_INT_BYTES = 4
+
+
+class WarmParent:
+    """Forks shims. Owns the listener; directory, name: where that is bound."""
+
+    def __init__(self, listener: _socket, directory: int, name: str, *, idle_s: float = IDLE_S) -> None:
+        self._listener = listener
+        self._directory = directory
+        self._name = name
+        self._idle_s = idle_s
+        self._loop = Loop()
+        self._links: set[int] = set()
+        self._leaving: Timer | None = None
+        myself = Caller.myself()
+        self._identity = myself.identity()
+        myself.close()
+
+    def run(self) -> NoReturn:
+        """Serve until nobody needs it."""
+        self._listener.setblocking(False)
+        self._loop.watch(self._listener.fileno(), READ, self._accept)
+        self._rest()
+        self._loop.run()
+        os._exit(0)
+
+    def _rest(self) -> None:
+        """Leave after a while without shims."""
+        if not self._links and self._leaving is None:
+            self._leaving = self._loop.call_later(self._idle_s, self._leave)
+
+    def _leave(self) -> None:
+        """Who founds a warm parent holds the lock: it finds either none, or one that stays."""
+        self._leaving = None
+        try:
+            fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._rest()
+            return
+        self._accept(READ)
+        if not self._links:
+            try:
+                os.unlink(self._name, dir_fd=self._directory)
+            except FileNotFoundError:
+                pass
+            self._loop.stop()
+        fcntl.flock(self._directory, fcntl.LOCK_UN)
+
+    def _accept(self, _: int) -> None:
+        while True:
+            try:
+                descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # what socket.accept uses
+            except BlockingIOError:
+                return
+            except OSError:
+                return  # it went away again, or there are too many open files: it will ask anew
+            self._welcome(_socket(fileno=descriptor))
+
+    def _welcome(self, connection: _socket) -> None:
+        """Its packet follows its connection at once; so it may be waited for, but not for ever."""
+        connection.settimeout(_PATIENCE_S)
+        try:
+            credentials = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 3 * _INT_BYTES)
+            uid = int.from_bytes(credentials[_INT_BYTES : 2 * _INT_BYTES], "little")
+            if uid == os.geteuid():
+                self._answer(connection)
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+    def _answer(self, connection: _socket) -> None:
+        descriptors = receive_descriptors(connection)
+        try:
+            if not descriptors:
+                return
+            caller = Caller(os.dup(descriptors[0]))
+            try:
+                if caller.identity() == self._identity:
+                    self._fork(caller, descriptors[1] if len(descriptors) > 1 else -1, connection)
+            finally:
+                caller.close()
+        finally:
+            for descriptor in descriptors:
+                close(descriptor)
+
+    def _fork(self, caller: Caller, stdin: int, connection: _socket) -> None:
+        ours, theirs = link()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                if os.fork() == 0:
+                    os.close(ours)
+                    self._become_shim(caller, stdin, connection)
+            finally:
+                os._exit(0)
+        os.close(theirs)
+        os.waitpid(pid, 0)
+        self.stay_for(ours)
+
+    def stay_for(self, link: int) -> None:
+        """Count a shim, by our end of the link to it."""
+        self._links.add(link)
+        self._loop.watch(link, READ, lambda _: self._forget(link))
+        if self._leaving:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def _forget(self, link: int) -> None:
+        self._loop.forget(link)
+        self._links.discard(link)
+        os.close(link)
+        self._rest()
+
+    def _become_shim(self, caller: Caller, stdin: int, connection: _socket) -> NoReturn:
+        """In the process that will be a shim: keep nothing of the warm parent's but the link to it."""
+        self._loop.close()
+        self._listener.close()
+        for descriptor in (*self._links, self._directory):
+            os.close(descriptor)
+        channel = connection.detach()
+
+        def answer(status: int, data: bytes) -> None:
+            os.write(channel, bytes((status,)) + data)
+            os.close(channel)
+            if stdin >= 0:
+                os.close(stdin)
+
+        beginning = Beginning(caller, caller.command()[1:], caller.environment())
+        beginning.run(stdin, answer, forked_by_caller=False)
+
+
+def receive_descriptors(connection: _socket) -> list[int]:
+    """The descriptors that come with one packet; the receiver's."""
+    _, ancillary, _, _ = connection.recvmsg(16, CMSG_SPACE(2 * _INT_BYTES))
+    found = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (SOL_SOCKET, SCM_RIGHTS):
+            numbers = [data[at : at + _INT_BYTES] for at in range(0, len(data) - 3, _INT_BYTES)]
+            found += [int.from_bytes(number, "little") for number in numbers]
+    for descriptor in found:
+        os.set_inheritable(descriptor, False)
+    return found
+
+
+def link() -> tuple[int, int]:
+    """Two connected descriptors: the warm parent's and a shim's, who learns of the other's end."""
+    ours, theirs = socketpair(AF_UNIX, KIND | SOCK_CLOEXEC)
+    return ours.detach(), theirs.detach()
+
+
+def settle(listener: _socket, directory: int, name: str, first: int) -> NoReturn:
+    """Be the warm parent, in a process that was forked for it and has one thread.
+
+    first: our end of the link to a shim that is there already. listener, directory, first: all that
+    is kept open; they become the warm parent's.
+    """
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number, inheritable=True)
+    kept = sorted({listener.fileno(), directory, first})
+    highest = os.sysconf("SC_OPEN_MAX")
+    for low, high in zip([2, *kept], [*kept, highest], strict=True):
+        os.closerange(low + 1, high)
+    set_title(TITLE.split(" ", 1))
+    gc.collect()
+    gc.freeze()
+    parent = WarmParent(listener, directory, name)
+    parent.stay_for(first)
+    parent.run()
+
+
+def import_all() -> None:
+    """Import what shims need in their lives, so that none of them does it for itself alone."""
+    for name in PREPARED:
+        __import__(name)
