@@ -16,7 +16,7 @@ from cloche.spec import digest as digests
 from cloche.spec.record import Record
 from cloche.store import clock, locks, namespaces
 from cloche.store import labels as label_column
-from cloche.store.identifiers import validate_identifier, validate_name
+from cloche.store.identifiers import validate_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def create(tx: WriteTransaction, lease: Lease) -> Lease:
 
     Raises AlreadyExists, InvalidArgument.
     """
-    validate_identifier(lease.id, "lease id")
+    validate_name(lease.id, "lease id")
     expires_at = lease.expires_at
     if EXPIRE_LABEL in lease.labels:
         expires_at = clock.parse_rfc3339(lease.labels[EXPIRE_LABEL])
