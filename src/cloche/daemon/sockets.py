@@ -34,7 +34,7 @@ class StateLock:
             with open(path, encoding="ascii", errors="replace") as file:
                 owner = file.read(20).strip()
             raise FailedPrecondition(
-                f"{state} is in use by another cloched (process {owner}): stop that one or use another --state"
+                f"{state} is in use by another cloched (process {owner}): stop it or use another --state"
             )
         self._fd = descriptor
         os.ftruncate(self._fd, 0)

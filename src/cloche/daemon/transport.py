@@ -31,14 +31,14 @@ HELD_LIMIT = 128 << 20
 class GrpcCall(Call):
     """A call on a stream of HTTP/2."""
 
-    __slots__ = ("_deferred", "_head_sent", "_protocol", "_reader_of_messages", "_stream")
+    __slots__ = ("_credit", "_head_sent", "_protocol", "_reader_of_messages", "_stream")
 
     def __init__(self, protocol: GrpcProtocol, stream: int, route: Route, request: Request) -> None:
         super().__init__(route, request.metadata, protocol.peer, protocol.lanes)
         self._protocol = protocol
         self._stream = stream
         self._reader_of_messages = grpc.MessageReader(request.encoding)
-        self._deferred = 0
+        self._credit = grpc.Credit()
         self._head_sent = False
 
     @property
@@ -51,7 +51,6 @@ class GrpcCall(Call):
         if self.over:
             return
         reader = self._reader_of_messages
-        self._deferred += len(data)
         try:
             for message in reader.feed(data):
                 self.deliver(message)
@@ -62,20 +61,18 @@ class GrpcCall(Call):
             return
         if end:
             self.end_of_requests()
-        elif not self._inbox:
-            # Room for the rest of a message that is longer than the window.
-            self._credit(self._deferred)
+        else:
+            self._give_back(self._credit.came(len(data), waiting=bool(self._inbox)))
             if reader.held > grpc.MESSAGE_LIMIT >> 2 and self._protocol.held() > HELD_LIMIT:
                 self.fail(ResourceExhausted("too many long requests at once on one connection"))
 
-    def _credit(self, size: int) -> None:
-        size = min(size, self._deferred)
-        self._deferred -= size
-        self._protocol.connection.consumed(self._stream, size)
-
     def _taken(self, size: int, *, empty: bool) -> None:
-        self._credit(self._deferred if empty else size + 5)
+        self._give_back(self._credit.took(size, waiting=not empty))
         self._protocol.flush()
+
+    def _give_back(self, size: int) -> None:
+        if size:
+            self._protocol.connection.consumed(self._stream, size)
 
     def _write(self, data: bytes) -> None:
         connection = self._protocol.connection

@@ -39,6 +39,37 @@ def frame(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
+class Credit:
+    """How many bytes of a stream to give back to the peer's window, and when.
+
+    A message is given back when it is taken, so that who does not take them holds up the peer; the
+    beginning of one that is not whole at once, as it may be longer than the window.
+    """
+
+    __slots__ = ("_owed",)
+
+    def __init__(self) -> None:
+        self._owed = 0
+
+    def came(self, size: int, *, waiting: bool) -> int:
+        """So many bytes came. waiting: whether there are whole messages now. Returns what to give back."""
+        self._owed += size
+        return 0 if waiting else self.all()
+
+    def took(self, size: int, *, waiting: bool) -> int:
+        """A message of so many bytes was taken. waiting: whether there are more."""
+        if not waiting:
+            return self.all()
+        given = min(size + _PREFIX, self._owed)
+        self._owed -= given
+        return given
+
+    def all(self) -> int:
+        """Everything that is owed."""
+        given, self._owed = self._owed, 0
+        return given
+
+
 class MessageReader:
     """Collects a stream's data and gives out whole messages.
 
