@@ -8,5 +8,5 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def become_subreaper() -> None:
-    """prctl(2): orphans below this process become its children rather than PID 1's; forks do not inherit it."""
+    """prctl(2): orphans below this process become its children, not PID 1's. Forks do not inherit it."""
     call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

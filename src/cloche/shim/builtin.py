@@ -18,11 +18,14 @@ from cloche.spec.document import load_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
 
     from cloche.kernel.cgroups.cgroup import Cgroup
     from cloche.runtime.container import Process
     from cloche.shim.driver import Stdio
+    from cloche.spec.config import Config
     from cloche.spec.mount import Mount
     from cloche.wire.messages.runc_options import CheckpointOptions
 
@@ -31,7 +34,11 @@ class BuiltinDriver:
     """Runs one container. See `cloche.shim.driver.Driver`.
 
     root: the folder of the runtime's states. pivot, keyring: as for `runtime.create.create`.
+    config: config.json, once the container was created.
     """
+
+    config: Config | None = None
+    signals_directly = True
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class BuiltinDriver:
         config = load_file(f"{self.bundle}/config.json")
         validate(config)
         config["process"]["terminal"] = terminal
+        self.config = config
         rootfs = assemble(self._rootfs) if self._rootfs else None
         try:
             self._made, process = create(
@@ -149,7 +157,7 @@ def _spawned(process: Process) -> Spawned:
     return Spawned(process.pid, process.pidfd, process.take_console())
 
 
-def _worded(action: str, work: Callable[[], Any]) -> Any:
+def _worded(action: str, work: Callable[[], _T]) -> _T:
     """Do it; what goes wrong begins as engines above expect a runtime's failure to begin."""
     prefix = f"OCI runtime {action} failed: "
     try:

@@ -80,7 +80,8 @@ class Publisher:
             if self._socket is None:
                 self._connect()
         except OSError:
-            return self._try_again()
+            self._try_again()
+            return
         self._in_flight = True
         self._stream += 2
         method = next(iter(FORWARDING.methods))
@@ -116,7 +117,8 @@ class Publisher:
         except BlockingIOError:
             pass
         except OSError:
-            return self._fail()
+            self._fail()
+            return
         self._loop.watch(self._socket.fileno(), READ | WRITE if self._unsent else READ, self._ready)
 
     def _receive(self, connection: _socket) -> None:
@@ -131,7 +133,8 @@ class Publisher:
         except BlockingIOError:
             return
         except (OSError, ttrpc.ProtocolError, DecodeError):
-            return self._fail()
+            self._fail()
+            return
         if not data:
             self._fail()
 

@@ -48,9 +48,21 @@ class Call:
     for each, on_end() after the last. on_gone: called where the client goes away before the end.
     """
 
-    __slots__ = ("_connection", "_method", "_stream", "_timer", "ended", "metadata", "on_data", "on_end", "on_gone")
+    __slots__ = (
+        "_connection",
+        "_method",
+        "_stream",
+        "_timer",
+        "ended",
+        "metadata",
+        "on_data",
+        "on_end",
+        "on_gone",
+    )
 
-    def __init__(self, connection: _Connection, stream: int, method: Method, metadata: dict[str, str]) -> None:
+    def __init__(
+        self, connection: _Connection, stream: int, method: Method, metadata: dict[str, str]
+    ) -> None:
         self._connection = connection
         self._stream = stream
         self._method = method
@@ -150,7 +162,8 @@ class _Connection:
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
             if not data:
-                return self.close()
+                self.close()
+                return
             for frame in self._decoder.feed(data):
                 self._take(frame)
         except BlockingIOError:
@@ -175,7 +188,8 @@ class _Connection:
         method, handler = self.server.find(request.service, request.method)
         call = Call(self, frame.stream, method, {item.key: item.value for item in request.metadata})
         if frame.stream % 2 == 0 or frame.stream <= self._last_stream:
-            return call.refuse(InvalidArgument(f"stream {frame.stream}: must be odd, and above those before"))
+            call.refuse(InvalidArgument(f"stream {frame.stream}: must be odd, and above those before"))
+            return
         self._last_stream = frame.stream
         self.calls[frame.stream] = call
         try:
@@ -201,7 +215,8 @@ class _Connection:
         except BlockingIOError:
             pass
         except OSError:
-            return self.close()
+            self.close()
+            return
         self._choose_events()
 
     def _choose_events(self) -> None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from cloche.errors import Unimplemented
+import os
+
+from cloche.shim.containers import Shim
+from cloche.shim.events import Publisher
+from cloche.shim.exits import Children
+from cloche.shim.loop import Loop
+from cloche.shim.sandbox_service import SandboxService
+from cloche.shim.server import Server
+from cloche.shim.task_service import TaskService
 from cloche.spec.record import Record
+from cloche.wire.services.sandbox import SANDBOX
+from cloche.wire.services.task import TASK_V2, TASK_V3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from typing import NoReturn
+
+# How long the end waits for clients to take their last answers, and containerd its last events.
+_FAREWELL_S = 3.0
+_LOOK_AGAIN_S = 0.005
 
 
 class Settings(Record):
@@ -33,4 +47,69 @@ class Settings(Record):
 
 def serve(settings: Settings, listener: socket) -> NoReturn:
     """Serve until Shutdown finds no container. Called after the fork; does not return."""
-    raise Unimplemented(f"the shim {settings.shim_id!r} cannot serve yet on {listener.fileno()}")
+    status = 1
+    try:
+        Serving(settings, listener).run()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+class Serving:
+    """The parts of one shim, put together."""
+
+    def __init__(self, settings: Settings, listener: socket) -> None:
+        self._settings = settings
+        self._loop = Loop()
+        children = Children(self._loop)
+        children.terminated = self._end
+        self._publisher = Publisher(self._loop, settings.namespace, settings.ttrpc_address)
+        shim = Shim(self._loop, children, self._publisher, settings.namespace)
+        self._server = Server(self._loop, listener, self._report)
+        tasks = TaskService(shim, self._end).handlers()
+        self._server.offer(TASK_V2, tasks)
+        self._server.offer(TASK_V3, tasks)
+        self._server.offer(SANDBOX, SandboxService(shim, self._end).handlers())
+        self._ending = False
+        self._patience = _FAREWELL_S
+
+    def run(self) -> None:
+        """Serve to the end."""
+        try:
+            self._loop.run()
+        finally:
+            self._server.close()
+            _unlink(self._settings.socket_path)
+
+    def _end(self) -> None:
+        """No new client; those that are here get their answers, and containerd its events."""
+        if not self._ending:
+            self._ending = True
+            _unlink(self._settings.socket_path)
+            self._leave()
+
+    def _leave(self) -> None:
+        self._patience -= _LOOK_AGAIN_S
+        if self._patience > 0 and (self._server.unsent or self._publisher.pending):
+            self._loop.call_later(_LOOK_AGAIN_S, self._leave)
+        else:
+            self._loop.stop()
+
+    def _report(self, error: BaseException) -> None:
+        """An error that nobody foresaw, for whoever reads the shim's log."""
+        import traceback
+
+        text = "".join(traceback.format_exception(error))
+        try:
+            os.write(2, text.encode(errors="backslashreplace"))
+        except OSError:
+            # Nobody holds the other end any more.
+            return
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        # Somebody was faster, or has made a new one where we may not.
+        return

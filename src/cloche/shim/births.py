@@ -1,0 +1,222 @@
+"""How containers and their processes come to be: the part of Create and Start that may block.
+
+loop                          lane
+check, take the id
+──────────────────────────▶   open streams, mount, create or execute
+watch it · publish · answer ◀─
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.errors import AlreadyExists, ClocheError, FailedPrecondition, InvalidArgument, NotFound
+from cloche.shim.containers import Container
+from cloche.shim.drivers import driver_for
+from cloche.shim.oom import OomNotices
+from cloche.shim.processes import Process
+from cloche.shim.stdio.opening import Uris, open_stdio
+from cloche.spec.document import load_file
+from cloche.spec.mount import Mount
+from cloche.wire.messages import events
+from cloche.wire.messages.runc_options import Options
+from cloche.wire.status import UNKNOWN, StatusError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cloche.shim.containers import Shim
+    from cloche.shim.driver import Driver, Spawned
+    from cloche.shim.stdio.opening import Stdio
+    from cloche.wire.messages.task import CreateTaskRequest
+
+    Done = Callable[[BaseException | None], None]
+
+INIT_PID = "init.pid"
+_LONGEST_ID = 255
+
+
+def check_id(text: str, what: str) -> None:
+    """Raises InvalidArgument for an id that would not do as a file's name."""
+    if not text or len(text) > _LONGEST_ID or "/" in text or "\0" in text or text in (".", ".."):
+        raise InvalidArgument(f"{text!r} cannot be the id of {what}")
+
+
+class Birth:
+    """One container being created. Made and ended in the loop's thread; `work` runs on its lane."""
+
+    def __init__(self, shim: Shim, request: CreateTaskRequest, done: Done) -> None:
+        """Begin. done(error): called once, when the container is in shim.containers or nothing is left.
+
+        Raises InvalidArgument, and AlreadyExists for an id that is taken.
+        """
+        check_id(request.id, "a container")
+        if request.id in shim.containers or request.id in shim.creating:
+            raise AlreadyExists(f"container {request.id}")
+        options = options_of(request)
+        rootfs = tuple(Mount(m.type, m.source, tuple(m.options)) for m in request.rootfs)
+        driver = driver_for(
+            options, bundle=request.bundle, container_id=request.id, namespace=shim.namespace, rootfs=rootfs
+        )
+        uris = Uris(request.stdin, request.stdout, request.stderr, request.terminal)
+        self._shim = shim
+        self._request = request
+        self._done = done
+        self._owner = (options.io_uid, options.io_gid) if options else None
+        self._container = Container(shim, request.id, request.bundle, driver, Process("", uris))
+        self._stdio: Stdio | None = None
+        shim.creating.add(request.id)
+        self._container.lane.run(self._work, self._made)
+
+    def _work(self) -> Spawned:
+        container, request = self._container, self._request
+        self._stdio = open_stdio(
+            self._shim.loop,
+            container.init.uris,
+            container_id=container.id,
+            namespace=self._shim.namespace,
+            owner=self._owner,
+        )
+        driver = container.driver
+        spawned = driver.create(
+            stdio=self._stdio.child, terminal=request.terminal, checkpoint=request.checkpoint
+        )
+        try:
+            self._look_at(spawned)
+        except BaseException:
+            driver.delete()
+            os.close(spawned.pidfd)
+            raise
+        return spawned
+
+    def _look_at(self, spawned: Spawned) -> None:
+        """Learn and write down what is to be known of a container that exists."""
+        container, bundle = self._container, self._request.bundle
+        container.shares_pids = _shares_pids(container.driver, bundle)
+        _write(f"{bundle}/{INIT_PID}", b"%d" % spawned.pid)
+        cgroup = container.driver.cgroup()
+        if cgroup is not None:
+            container.oom = OomNotices.of(cgroup.paths)
+
+    def _made(self, spawned: Spawned | None, error: BaseException | None) -> None:
+        container, shim = self._container, self._shim
+        shim.creating.discard(container.id)
+        if spawned is None or self._stdio is None:
+            if self._stdio is not None:
+                self._stdio.close()
+            self._done(as_answer(error))
+            return
+        shim.containers[container.id] = container
+        container.adopt(container.init, spawned, self._stdio)
+        container.publish(self._event(spawned.pid))
+        if container.oom is not None:
+            told = events.TaskOOM(container_id=container.id)
+            container.oom.listen(shim.loop, lambda: container.publish(told))
+        self._done(None)
+
+    def _event(self, pid: int) -> events.TaskCreate:
+        request = self._request
+        io = events.TaskIO(
+            stdin=request.stdin, stdout=request.stdout, stderr=request.stderr, terminal=request.terminal
+        )
+        return events.TaskCreate(
+            container_id=request.id,
+            bundle=request.bundle,
+            rootfs=request.rootfs,
+            io=io,
+            checkpoint=request.checkpoint,
+            pid=pid,
+        )
+
+
+def options_of(request: CreateTaskRequest) -> Options | None:
+    """runc's options, where the request has them; those of other kinds of runtime are none of ours."""
+    if request.options is None or request.options.type_name != Options.FULL_NAME:
+        return None
+    return Options.decode(request.options.value)
+
+
+def start(container: Container, process: Process, done: Done) -> None:
+    """Start a process that was created; done(error) when it runs, or does not. Raises FailedPrecondition."""
+    process.require("start")
+    if process is container.init:
+        _start_init(container, done)
+    else:
+        _start_added(container, process, done)
+
+
+def _start_init(container: Container, done: Done) -> None:
+    init = container.init
+    if init.pid and not container.shim.children.is_watched(init.pid):
+        raise FailedPrecondition("cannot start a stopped process")
+    init.starting = True
+
+    def started(_result: object, error: BaseException | None) -> None:
+        init.starting = False
+        if error is None:
+            init.started = True
+            container.publish(events.TaskStart(container_id=container.id, pid=init.pid))
+        done(as_answer(error))
+        container.settle_init()
+
+    container.lane.run(container.driver.start, started)
+
+
+def _start_added(container: Container, process: Process, done: Done) -> None:
+    container.init.require("exec in")
+    process.starting = True
+    opened: list[Stdio] = []
+
+    def work() -> Spawned:
+        stdio = open_stdio(
+            container.shim.loop, process.uris, container_id=container.id, namespace=container.shim.namespace
+        )
+        opened.append(stdio)
+        return container.driver.execute(
+            process.exec_id, process.spec or {}, stdio=stdio.child, terminal=process.uris.terminal
+        )
+
+    def made(spawned: Spawned | None, error: BaseException | None) -> None:
+        process.starting = False
+        if spawned is None:
+            for stdio in opened:
+                stdio.close()
+            process.forget(error or NotFound(f"process does not exist {process.exec_id}"))
+        else:
+            process.started = True
+            container.adopt(process, spawned, opened[0])
+            added = events.TaskExecStarted(
+                container_id=container.id, exec_id=process.exec_id, pid=spawned.pid
+            )
+            container.publish(added)
+        done(as_answer(error))
+        container.settle_init()
+
+    container.lane.run(work, made)
+
+
+def as_answer(error: BaseException | None) -> BaseException | None:
+    """What a client is told of a runtime's failure.
+
+    Clients take "not found" for an answer about the container itself, which it is not where a mount's
+    source or a program is missing.
+    """
+    if isinstance(error, ClocheError) and isinstance(error, NotFound | FailedPrecondition):
+        return StatusError(UNKNOWN, str(error))
+    return error
+
+
+def _shares_pids(driver: Driver, bundle: str) -> bool:
+    """Whether the container's processes can outlive its first one: without a pid namespace of its own."""
+    config = getattr(driver, "config", None) or load_file(f"{bundle}/config.json")
+    namespaces = (config.get("linux") or {}).get("namespaces") or ()
+    return not any(each.get("type") == "pid" and not each.get("path") for each in namespaces)
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
