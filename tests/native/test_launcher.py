@@ -73,7 +73,7 @@ def environment(tmp_path: Path) -> Environment:
 
 @pytest.mark.parametrize(
     ("name", "module"),
-    zip(NAMES, ("cloche.cli.main", "cloche.runtime.command", "cloche.shim.command"), strict=True),
+    list(zip(NAMES, ("cloche.cli.main", "cloche.runtime.command", "cloche.shim.command"), strict=True)),
 )
 def test_each_command_calls_its_own_entry_point(environment: Environment, name: str, module: str) -> None:
     program = environment.prefix / "bin" / name
