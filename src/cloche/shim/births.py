@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from cloche.errors import AlreadyExists, ClocheError, FailedPrecondition, InvalidArgument, NotFound
+from cloche.shim import bundle as bundles
 from cloche.shim.containers import Container
 from cloche.shim.drivers import driver_for
 from cloche.shim.oom import OomNotices
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     Done = Callable[[BaseException | None], None]
 
-INIT_PID = "init.pid"
 _LONGEST_ID = 255
 
 
@@ -63,6 +63,7 @@ class Birth:
         self._shim = shim
         self._request = request
         self._done = done
+        self._options = options
         self._owner = (options.io_uid, options.io_gid) if options else None
         self._container = Container(shim, request.id, request.bundle, driver, Process("", uris))
         self._stdio: Stdio | None = None
@@ -71,6 +72,8 @@ class Birth:
 
     def _work(self) -> Spawned:
         container, request = self._container, self._request
+        # First of all: what was made can be removed only by who knows how.
+        bundles.keep_options(request.bundle, self._options)
         self._stdio = open_stdio(
             self._shim.loop,
             container.init.uris,
@@ -92,9 +95,9 @@ class Birth:
 
     def _look_at(self, spawned: Spawned) -> None:
         """Learn and write down what is to be known of a container that exists."""
-        container, bundle = self._container, self._request.bundle
-        container.shares_pids = _shares_pids(container.driver, bundle)
-        _write(f"{bundle}/{INIT_PID}", b"%d" % spawned.pid)
+        container, place = self._container, self._request.bundle
+        container.shares_pids = _shares_pids(container.driver, place)
+        bundles.write(place, bundles.INIT_PID, b"%d" % spawned.pid)
         cgroup = container.driver.cgroup()
         if cgroup is not None:
             container.oom = OomNotices.of(cgroup.paths)
@@ -212,11 +215,3 @@ def _shares_pids(driver: Driver, bundle: str) -> bool:
     config = getattr(driver, "config", None) or load_file(f"{bundle}/config.json")
     namespaces = (config.get("linux") or {}).get("namespaces") or ()
     return not any(each.get("type") == "pid" and not each.get("path") for each in namespaces)
-
-
-def _write(path: str, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
