@@ -8,6 +8,7 @@ from cloche.errors import NotFound
 from cloche.kernel.cgroups.layout import UNIFIED
 from cloche.kernel.cgroups.metrics import NO_LIMIT, parse_pairs, read_metrics
 from cloche.wire.messages.google import Any
+from cloche.wire.protobuf_values import MESSAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def _legacy_memory(memory: Memory) -> metrics_v1.MemoryStat:
     from cloche.wire.messages import metrics_v1 as v1
 
     stat = v1.MemoryStat(usage=_entry(memory.memory), swap=_entry(memory.swap), kernel=_entry(memory.kernel))
-    known = {field.name for field in v1.MemoryStat.FIELDS}
+    # `swap` is a line there, and something else here.
+    known = {field.name for field in v1.MemoryStat.FIELDS if field.kind is not MESSAGE}
     for key, value in memory.stats.items():
         prefix = "total_" if key.startswith("total_") else ""
         bare = key.removeprefix("total_")
