@@ -1,0 +1,218 @@
+"""All tasks of a daemon: their shims by namespace and id.
+
+create   bundle · shim's `start` · connect · Create        (on failure: all undone)
+delete   Delete · Shutdown · bundle gone
+a shim that is lost: its `delete` · exit and delete events · bundle gone
+load     at the start of the daemon: reconnect to every shim whose bundle is there
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from cloche.engine.tasks import shim as shims
+from cloche.engine.tasks.bundle import Bundle, bundles
+from cloche.engine.tasks.runtimes import shim_binary
+from cloche.engine.tasks.shim import Daemon, Log, Shim
+from cloche.errors import AlreadyExists, ClocheError, NotFound
+from cloche.store import clock
+from cloche.wire.messages import task as messages
+from cloche.wire.messages.events import TaskDelete, TaskExit
+from cloche.wire.messages.google import Timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any, Protocol
+
+    from cloche.wire.messages.google import Any as Packed
+    from cloche.wire.protobuf import Message
+
+    class Run(Protocol):
+        """Runs what blocks in a thread; of the same lane one at a time."""
+
+        def __call__(
+            self, function: Callable[..., Any], *arguments: Any, lane: object = None
+        ) -> Awaitable[Any]: ...
+
+
+_log = logging.getLogger("cloche.tasks")
+_UNKNOWN_EXIT = 255
+LOAD_TIMEOUT_S = 5.0
+
+
+class Tasks:
+    """See the module.
+
+    root, state: the daemon's. publish(namespace, topic, event): where events go. run: the threads.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        state: str,
+        daemon: Daemon,
+        *,
+        publish: Callable[[str, str, Message], None],
+        run: Run,
+    ) -> None:
+        self._root = root
+        self._state = state
+        self._daemon = daemon
+        self._publish = publish
+        self._run = run
+        self._shims: dict[tuple[str, str], Shim] = {}
+        self._logs: dict[tuple[str, str], Log] = {}
+        self._creating: set[tuple[str, str]] = set()
+        self._cleaning: set[asyncio.Task[None]] = set()
+
+    def get(self, namespace: str, task_id: str) -> Shim:
+        """The shim of a task. Raises NotFound."""
+        found = self._shims.get((namespace, task_id))
+        if found is None:
+            raise NotFound(f"no running task found: task {task_id} not found")
+        return found
+
+    def list(self, namespace: str) -> tuple[Shim, ...]:
+        """The shims of all tasks of a namespace."""
+        return tuple(shim for (each, _), shim in self._shims.items() if each == namespace)
+
+    async def create(
+        self,
+        namespace: str,
+        request: messages.CreateTaskRequest,
+        *,
+        runtime: str,
+        spec: bytes,
+        options: Packed | None,
+    ) -> int:
+        """Start a shim and have it create the task; returns the pid.
+
+        request: all but the bundle. runtime: a name or a path. options: the shim's.
+        Raises AlreadyExists, and what the shim says.
+        """
+        key = (namespace, request.id)
+        if key in self._shims or key in self._creating:
+            raise AlreadyExists(f"task {request.id}: already exists")
+        self._creating.add(key)
+        try:
+            bundle = Bundle(self._root, self._state, namespace, request.id)
+            binary = shim_binary(runtime)
+            await self._run(bundle.make, spec, binary, lane=key)
+            try:
+                return await self._start(key, bundle, binary, request, options)
+            except BaseException:
+                self._forget(key)
+                await asyncio.shield(self._clear(bundle, binary))
+                raise
+        finally:
+            self._creating.discard(key)
+
+    async def _start(
+        self,
+        key: tuple[str, str],
+        bundle: Bundle,
+        binary: str,
+        request: messages.CreateTaskRequest,
+        options: Packed | None,
+    ) -> int:
+        self._logs[key] = Log(bundle)
+        await self._run(shims.start, bundle, binary, self._daemon, options, lane=key)
+        shim = await shims.connect(bundle)
+        request.bundle = bundle.path
+        request.options = options
+        try:
+            made = await shim.call("Create", request, messages.CreateTaskResponse)
+        except BaseException:
+            await asyncio.shield(shim.shut_down())
+            raise
+        self._adopt(key, shim, binary)
+        return made.pid
+
+    def _adopt(self, key: tuple[str, str], shim: Shim, binary: str) -> None:
+        self._shims[key] = shim
+        shim.connection.on_close = lambda: self._lost(key, shim, binary)
+
+    def _forget(self, key: tuple[str, str]) -> None:
+        self._shims.pop(key, None)
+        log = self._logs.pop(key, None)
+        if log is not None:
+            log.close()
+
+    async def delete(self, namespace: str, task_id: str) -> messages.DeleteResponse:
+        """Delete a task that has ended, and all that was its. Raises what the shim says."""
+        key = (namespace, task_id)
+        shim = self.get(namespace, task_id)
+        gone = await shim.call("Delete", messages.DeleteRequest(id=task_id), messages.DeleteResponse)
+        self._forget(key)
+        await shim.shut_down()
+        await self._run(shim.bundle.remove, lane=key)
+        return gone
+
+    async def _clear(self, bundle: Bundle, binary: str) -> messages.DeleteResponse | None:
+        """Have a shim's `delete` clean up, and remove the bundle."""
+        key = (bundle.namespace, bundle.id)
+        try:
+            gone: messages.DeleteResponse | None
+            gone = await self._run(shims.delete, bundle, binary, self._daemon, lane=key)
+        except (ClocheError, OSError, ValueError) as error:
+            _log.warning("task %s/%s: cleaning up: %s", *key, error)
+            gone = None
+        await self._run(bundle.remove, lane=key)
+        return gone
+
+    def _lost(self, key: tuple[str, str], shim: Shim, binary: str) -> None:
+        """The connection to a shim has ended, and nobody had asked for it."""
+        if self._shims.get(key) is shim:
+            self._forget(key)
+            cleaning = asyncio.ensure_future(self._clean_up(key, shim.bundle, binary))
+            self._cleaning.add(cleaning)
+            cleaning.add_done_callback(self._cleaning.discard)
+
+    async def _clean_up(self, key: tuple[str, str], bundle: Bundle, binary: str) -> None:
+        namespace, task_id = key
+        _log.warning("task %s/%s: its shim is gone: cleaning up", *key)
+        gone = await self._clear(bundle, binary)
+        pid = gone.pid if gone else 0
+        status = gone.exit_status if gone else _UNKNOWN_EXIT
+        at = gone.exited_at if gone and gone.exited_at else Timestamp.of(clock.now())
+        exited = TaskExit(container_id=task_id, id=task_id, pid=pid, exit_status=status, exited_at=at)
+        self._publish(namespace, "/tasks/exit", exited)
+        deleted = TaskDelete(container_id=task_id, pid=pid, exit_status=status, exited_at=at)
+        self._publish(namespace, "/tasks/delete", deleted)
+
+    async def load(self) -> None:
+        """Find the tasks again that ran when the last daemon ended; what is left of others is removed."""
+        found = list(bundles(self._root, self._state))
+        await asyncio.gather(*(self._load(bundle) for bundle in found))
+
+    async def _load(self, bundle: Bundle) -> None:
+        key = (bundle.namespace, bundle.id)
+        binary = ""
+        try:
+            binary = bundle.read("shim-binary-path").decode()
+            shim = await shims.connect(bundle)
+            pids = await shim.call(
+                "Pids", messages.PidsRequest(id=bundle.id), messages.PidsResponse, timeout_s=LOAD_TIMEOUT_S
+            )
+        except (ClocheError, OSError) as error:
+            _log.warning("task %s/%s: cannot be loaded: %s", *key, error)
+            if binary:
+                await self._clean_up(key, bundle, binary)
+            else:
+                await self._run(bundle.remove, lane=key)
+            return
+        self._logs[key] = Log(bundle)
+        self._adopt(key, shim, binary)
+        _log.info("task %s/%s: found again, with %d processes", *key, len(pids.processes))
+
+    async def close(self) -> None:
+        """Let go of all shims; they and their tasks go on."""
+        for shim in self._shims.values():
+            shim.connection.on_close = lambda: None
+            shim.connection.close()
+        for log in self._logs.values():
+            log.close()
+        if self._cleaning:
+            await asyncio.wait(self._cleaning, timeout=1)
