@@ -370,7 +370,7 @@ __attribute__((noreturn, used)) static void launch(long *stack)
     cut_last(prefix);
 
     if (equal(name, SHIM))
-        start_warm(program, argc, argv, envp);
+        ask_warm_parent(program, argc, argv, envp);
     read_environment(&environment, prefix);
     if (!(environment.version[0] && packages_in(packages, prefix, environment.version)) &&
         !search_packages(packages, prefix, environment.version))

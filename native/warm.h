@@ -1,6 +1,6 @@
 /*
- * `containerd-shim-cloche-v1 start` without starting Python: the warm parent is asked to fork the
- * shim, and what it answers is printed. It learns everything else about us from /proc/self, whose
+ * `containerd-shim-cloche-v1 start` and `delete` without starting Python: the warm parent is asked to
+ * fork who does it, and what that answers is printed. It learns everything else about us from /proc/self, whose
  * descriptor it gets together with our standard input.
  *
  * Whatever is not as expected (nobody listens, no answer in time) means that Python shall start
@@ -159,10 +159,10 @@ static int send_request(long channel)
 }
 
 /* Print what the warm parent's child answers, and end as it says. Returns where nothing came of it. */
-static void start_warm(const char *program, long argc, char **argv, char **envp)
+static void ask_warm_parent(const char *program, long argc, char **argv, char **envp)
 {
     static char answer[ANSWER_SIZE];
-    if (argc < 2 || !equal(argv[argc - 1], "start"))
+    if (argc < 2 || !(equal(argv[argc - 1], "start") || equal(argv[argc - 1], "delete")))
         return;
     long channel = reach_warm_parent(program, envp);
     if (channel < 0)

@@ -73,8 +73,8 @@ import os, resource, sys
 sys.path.insert(0, sys.argv[1])
 from cloche.shim.caller import Caller
 caller = Caller(os.open(f"/proc/{sys.argv[2]}", os.O_PATH | os.O_DIRECTORY))
-print(caller.enter_directory())
 caller.hand_down()
+print(os.getcwd())
 caller.hand_down_score()
 print(oct(os.umask(0)), resource.getrlimit(resource.RLIMIT_NOFILE), os.getpriority(os.PRIO_PROCESS, 0))
 print(open("/proc/self/oom_score_adj").read().strip(), sorted(os.sched_getaffinity(0)))

@@ -60,6 +60,15 @@ def sealed_init() -> int:
     return kept
 
 
+def adopt_init(descriptor: int) -> None:
+    """Use the descriptor that `sealed_init` gave the process that we were forked from, still open here.
+
+    One copy in memory serves all that were forked from it: nobody can change it.
+    """
+    _kept.clear()
+    _kept[os.getpid()] = descriptor
+
+
 def _open() -> int:
     try:
         with open(PROGRAM, "rb", buffering=0) as file:

@@ -46,7 +46,7 @@ _CONFIG_LIMIT = 16 << 20
 
 
 class Beginning:
-    """One `start`, in the process that may become the shim.
+    """One `start`, in the process that may become the shim and has taken over what the caller has.
 
     words: of the command line, without the program.
     """
@@ -56,14 +56,14 @@ class Beginning:
         self._words = words
         self._environment = environment
 
-    def run(self, stdin: int, answer: Answer, *, forked_by_caller: bool) -> NoReturn:
+    def run(self, stdin: int, answer: Answer) -> NoReturn:
         """Answer and serve.
 
         stdin: what the caller has as standard input; -1 for none. answer(status, data): tells the
-        caller, once. forked_by_caller: what children inherit is ours already.
+        caller, once.
         """
         try:
-            settings, listener, form = self._prepare(stdin, forked_by_caller=forked_by_caller)
+            settings, listener, form = self._prepare(stdin)
         except (ClocheError, OSError, ValueError) as error:
             answer(FAILED, f"{NAME}: {error}\n".encode(errors="surrogateescape"))
             os._exit(FAILED)
@@ -79,13 +79,8 @@ class Beginning:
             os._exit(SUCCEEDED)
         serve(settings, listener)
 
-    def _prepare(self, stdin: int, *, forked_by_caller: bool) -> tuple[Settings, socket | None, str]:
+    def _prepare(self, stdin: int) -> tuple[Settings, socket | None, str]:
         os.setsid()
-        place = self._caller.enter_directory()
-        if not forked_by_caller:
-            self._caller.hand_down()
-            os.environ.clear()
-            os.environ.update(self._environment)
         flags = bootstrap.parse_flags(self._words)
         params = bootstrap.parse_input(flags, self._environment, read_input(stdin))
         path = sockets.path_of(params.socket_dir, params.address, params.namespace, group_of(params))
@@ -94,7 +89,7 @@ class Beginning:
             params.namespace,
             params.address,
             params.ttrpc_address,
-            place,
+            os.getcwd(),
             path,
             params.publish_binary,
             params.debug,
@@ -102,21 +97,19 @@ class Beginning:
         )
         listener = sockets.claim(path)
         try:
-            self._settle(params, settings, joins=listener is None, forked_by_caller=forked_by_caller)
+            self._settle(params, settings, joins=listener is None)
         except BaseException:
             if listener:
                 sockets.remove(path)
             raise
         return settings, listener, params.answer
 
-    def _settle(self, params: Params, settings: Settings, *, joins: bool, forked_by_caller: bool) -> None:
+    def _settle(self, params: Params, settings: Settings, *, joins: bool) -> None:
         """Leave the files that containerd and `delete` look for, and take the place meant for a shim."""
         bundle.write(settings.bundle, bundle.ADDRESS, f"unix://{settings.socket_path}".encode())
         if joins:
             return
-        shim_cgroup = params.options.shim_cgroup if params.options else ""
-        if shim_cgroup or not forked_by_caller:
-            self._caller.enter_cgroups(shim_cgroup)
+        self._caller.enter_cgroups(params.options.shim_cgroup if params.options else "")
         self._caller.hand_down_score()
         if self._environment.get("SCHED_CORE"):
             create_cookie()

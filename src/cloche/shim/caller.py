@@ -97,8 +97,15 @@ class Caller:
     def hand_down(self) -> None:
         """Make the calling process, which has one thread, as a child of this one would be.
 
-        All but directory, cgroups and environment. Raises OSError for what cannot be had.
+        All but its cgroups, and its standing when memory runs out. Raises OSError for what cannot be had.
         """
+        descriptor = os.open("cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory)
+        try:
+            os.fchdir(descriptor)
+        finally:
+            os.close(descriptor)
+        os.environ.clear()
+        os.environ.update(self.environment())
         os.umask(int(self.status("Umask") or "22", 8))
         self._hand_down_limits()
         self._hand_down_scheduling()
@@ -114,15 +121,6 @@ class Caller:
                 file.write(b"%d" % score)
         except PermissionError:
             pass
-
-    def enter_directory(self) -> str:
-        """Go where it is; returns the path of that place."""
-        descriptor = os.open("cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory)
-        try:
-            os.fchdir(descriptor)
-        finally:
-            os.close(descriptor)
-        return os.getcwd()
 
     def _hand_down_limits(self) -> None:
         """Set our resource limits to its."""

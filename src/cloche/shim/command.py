@@ -1,7 +1,7 @@
 """`containerd-shim-cloche-v1`: what containerd executes to start a shim, and to clean up after one.
 
 The launcher asks the warm parent first; only where there is none, or none that fits, does Python
-start and `start` come here.
+start and `start` or `delete` come here.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _become_shim() -> int:
             os.close(writing)
             os.close(stdin)
 
-        Beginning(caller, sys.argv[1:], dict(os.environ)).run(stdin, answer, forked_by_caller=True)
+        Beginning(caller, sys.argv[1:], dict(os.environ)).run(stdin, answer)
     os.close(writing)
     told = b""
     while part := os.read(reading, 1 << 16):

@@ -32,10 +32,14 @@ from _socket import (
 )
 from _socket import socket as _socket
 
-from cloche.shim.beginning import Beginning
+from cloche.errors import ClocheError
+from cloche.runtime.sealed import adopt_init, sealed_init
+from cloche.shim.beginning import FAILED, NAME, SUCCEEDED, Beginning
+from cloche.shim.bootstrap import parse_flags
 from cloche.shim.caller import Caller
 from cloche.shim.loop import READ, Loop, Timer
 from cloche.shim.place import KIND
+from cloche.shim.removal import remove
 from cloche.shim.title import set_title
 
 TYPE_CHECKING = False
@@ -47,8 +51,19 @@ TITLE = "containerd-shim-cloche-v1 warm parent"
 IDLE_S = 10.0
 _PATIENCE_S = 1.0
 
-PREPARED: tuple[str, ...] = ("cloche.shim.serving",)
-"""Modules that are imported late elsewhere, and that every shim will need."""
+PREPARED = (
+    "cloche.kernel.cgroups.cpuset",
+    "cloche.kernel.cgroups.devices",
+    "cloche.kernel.cgroups.v1",
+    "cloche.kernel.cgroups.v2",
+    "cloche.runtime.joining",
+    "cloche.shim.builtin",
+    "cloche.shim.metrics",
+    "cloche.spec.validate",
+    "cloche.wire.messages.metrics_v1",
+    "cloche.wire.messages.metrics_v2",
+)
+"""Modules that are imported late, where they are used, and that the life of every shim needs."""
 
 _INT_BYTES = 4
 
@@ -63,6 +78,8 @@ class WarmParent:
         self._idle_s = idle_s
         self._loop = Loop()
         self._links: set[int] = set()
+        # One sealed copy for all that are forked, instead of one each.
+        self._init = sealed_init()
         self._leaving: Timer | None = None
         myself = Caller.myself()
         self._identity = myself.identity()
@@ -143,7 +160,8 @@ class WarmParent:
             try:
                 if os.fork() == 0:
                     os.close(ours)
-                    self._become_shim(caller, stdin, connection)
+                    self._let_go()
+                    carry_out(caller, stdin, connection.detach())
             finally:
                 os._exit(0)
         os.close(theirs)
@@ -164,22 +182,36 @@ class WarmParent:
         os.close(link)
         self._rest()
 
-    def _become_shim(self, caller: Caller, stdin: int, connection: _socket) -> NoReturn:
-        """In the process that will be a shim: keep nothing of the warm parent's but the link to it."""
+    def _let_go(self) -> None:
+        """In what was forked: keep nothing of the warm parent's but the program for containers."""
         self._loop.close()
         self._listener.close()
         for descriptor in (*self._links, self._directory):
             os.close(descriptor)
-        channel = connection.detach()
+        adopt_init(self._init)
 
-        def answer(status: int, data: bytes) -> None:
-            os.write(channel, bytes((status,)) + data)
-            os.close(channel)
-            if stdin >= 0:
-                os.close(stdin)
 
-        beginning = Beginning(caller, caller.command()[1:], caller.environment())
-        beginning.run(stdin, answer, forked_by_caller=False)
+def carry_out(caller: Caller, stdin: int, channel: int) -> NoReturn:
+    """Do what a caller's command line says, in a process of its own.
+
+    channel: takes the answer: a byte for the exit code, and the text that is to be printed.
+    """
+
+    def answer(status: int, data: bytes) -> None:
+        os.write(channel, bytes((status,)) + data)
+        os.close(channel)
+        if stdin >= 0:
+            os.close(stdin)
+
+    caller.hand_down()
+    words = caller.command()[1:]
+    if words[-1:] == ["delete"]:
+        try:
+            answer(SUCCEEDED, remove(parse_flags(words)).encode())
+        except (ClocheError, OSError) as error:
+            answer(FAILED, f"{NAME}: {error}\n".encode(errors="surrogateescape"))
+        os._exit(0)
+    Beginning(caller, words, dict(os.environ)).run(stdin, answer)
 
 
 def receive_descriptors(connection: _socket) -> list[int]:
