@@ -101,11 +101,13 @@ class Reader:
 
     def __init__(self, path: str) -> None:
         self.data = b""
+        self.opened = threading.Event()
         self._thread = threading.Thread(target=self._read, args=(path,), daemon=True)
         self._thread.start()
 
     def _read(self, path: str) -> None:
         with open(path, "rb", buffering=0) as file:
+            self.opened.set()
             while chunk := file.read(1 << 16):
                 self.data += chunk
 

@@ -1,4 +1,4 @@
-"""A process's standard streams, opened as a client wishes and moved while the process runs.
+"""A process's standard streams, opened as a client wishes.
 
 open_stdio      what the URIs name is opened, which waits for no client
 (create)        the process gets `child`, or a terminal of its own
@@ -13,23 +13,18 @@ import os
 
 from cloche.errors import InvalidArgument
 from cloche.shim.stdio import uris as targets
-from cloche.shim.stdio.console import ConsoleSink, resize
-from cloche.shim.stdio.input import Input, open_fifo
-from cloche.shim.stdio.pump import Pump
+from cloche.shim.stdio.input import open_fifo
+from cloche.shim.stdio.logger import READY_S, Logger
+from cloche.shim.stdio.process import DRAIN_S, Stdio
 from cloche.shim.stdio.sinks import NullSink, PipeSink, open_file, open_path
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from cloche.shim.loop import Loop, Timer
+    from cloche.shim.loop import Loop
     from cloche.shim.stdio.pump import Sink
 
-# How long descendants of an ended process may keep its output open; containerd's number.
-DRAIN_S = 10.0
-# How long a program may go on after its terminal's input was closed.
-_HANG_UP_S = 1.0
+__all__ = ["Stdio", "Uris", "open_stdio"]
 
 
 class Uris(Record):
@@ -41,133 +36,6 @@ class Uris(Record):
     terminal: bool = False
 
 
-class Stdio:
-    """See the module. Every method belongs to the loop's thread."""
-
-    def __init__(self, loop: Loop, *, drain_s: float = DRAIN_S) -> None:
-        self.child: tuple[int, int, int] = (-1, -1, -1)
-        self._loop = loop
-        self._drain_s = drain_s
-        self._theirs: set[int] = set()
-        self._outputs: list[Pump] = []
-        self._input: Input | None = None
-        self._typed: tuple[int, int] = (-1, -1)
-        self._screen: Sink | None = None
-        self._console = -1
-        self._timers: list[Timer] = []
-        self._done: Callable[[], None] | None = None
-        self._closed = False
-
-    def begin(self) -> None:
-        """Move what comes."""
-        if not self._closed:
-            for pump in self._outputs:
-                pump.start()
-            if self._input is not None:
-                self._input.pump.start()
-
-    def close_child(self) -> None:
-        """Close our copies of `child`, once the process has its own."""
-        for descriptor in self._theirs:
-            os.close(descriptor)
-        self._theirs.clear()
-        self.child = (-1, -1, -1)
-
-    def attach_console(self, master: int) -> None:
-        """Move what is typed and printed. master: of the process's pty; owned from now on."""
-        if self._closed or self._screen is None:
-            os.close(master)
-            return
-        self._console = master
-        screen, self._screen = self._screen, None
-        if self._typed[0] >= 0:
-            keyboard = ConsoleSink(os.dup(master))
-            self._input = Input(self._loop, self._typed, keyboard, ended=self._typed_all)
-            self._typed = (-1, -1)
-        self._outputs.append(Pump(self._loop, master, screen, instead=NullSink, ended=self._hung_up))
-        self.begin()
-
-    def _typed_all(self) -> None:
-        # As under containerd a terminal without input is hung up, but not before its reader saw the end.
-        self._timers.append(self._loop.call_later(_HANG_UP_S, self._hang_up))
-
-    def _hang_up(self) -> None:
-        for pump in self._outputs:
-            if not pump.drain():
-                pump.end()
-
-    def _hung_up(self) -> None:
-        self._console = -1
-        self._ask()
-
-    def resize(self, width: int, height: int) -> None:
-        """Set the terminal's size in characters; nothing happens where there is no terminal."""
-        if self._console >= 0:
-            resize(self._console, width, height)
-
-    def close_stdin(self) -> None:
-        """The process reads an end of file behind what was written before."""
-        if self._input is not None:
-            self._input.close_soon()
-
-    def finish(self, done: Callable[[], None]) -> None:
-        """The process has ended: hand on what it left, then done() from the loop, once.
-
-        A reader that does not read is not waited for: what it was to get stays in its fifo until
-        `close`. Descendants that keep the output open have drain_s seconds to end.
-        """
-        if self._closed:
-            self._loop.call_soon(done)
-            return
-        self._done = done
-        self.close_child()
-        self._close_input()
-        for pump in self._outputs:
-            pump.drain()
-        self._timers.append(self._loop.call_later(self._drain_s, self._cut))
-        self._ask()
-
-    def _ask(self) -> None:
-        """Whether all is over."""
-        if self._done is not None and all(pump.over for pump in self._outputs):
-            done, self._done = self._done, None
-            self._cancel_timers()
-            self._loop.call_soon(done)
-
-    def _cut(self) -> None:
-        for pump in self._outputs:
-            pump.drain()
-            pump.end()
-
-    def _close_input(self) -> None:
-        if self._input is not None:
-            self._input.close()
-            self._input = None
-        for descriptor in self._typed:
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._typed = (-1, -1)
-
-    def _cancel_timers(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-
-    def close(self) -> None:
-        """Let go of everything at once; what a `finish` under way was to call is not called."""
-        self._closed = True
-        self._done = None
-        self._cancel_timers()
-        self.close_child()
-        self._close_input()
-        if self._screen is not None:
-            self._screen.close()
-            self._screen = None
-        for pump in self._outputs:
-            pump.close()
-        self._outputs.clear()
-
-
 def open_stdio(
     loop: Loop,
     uris: Uris,
@@ -176,98 +44,138 @@ def open_stdio(
     namespace: str,
     owner: tuple[int, int] | None = None,
     drain_s: float = DRAIN_S,
+    ready_s: float = READY_S,
 ) -> Stdio:
     """Open what the URIs name. May be called from any thread.
 
-    owner: uid and gid that own the pipes of the process; None leaves them to this process's user.
-    Raises InvalidArgument for a URI that makes no sense, NotFound, PermissionDenied or
-    FailedPrecondition for what cannot be opened; then nothing is left open.
+    container_id, namespace: what a logging program is told. owner: uid and gid that own the pipes of
+    the process; None leaves them to this process's user. drain_s: see Stdio.finish. ready_s: how long
+    a logging program may take to get ready, which this call waits for; nothing else makes it wait.
+    Raises InvalidArgument for a URI that makes no sense; NotFound, PermissionDenied,
+    FailedPrecondition or DeadlineExceeded for what cannot be opened. Then nothing is left.
     """
+    environment = {"CONTAINER_ID": container_id, "CONTAINER_NAMESPACE": namespace}
     stdio = Stdio(loop, drain_s=drain_s)
     try:
-        Opener(loop, stdio, uris, owner).open()
+        _Opener(loop, stdio, owner, environment, ready_s).open(uris)
     except BaseException:
-        stdio.close()
+        loop.call_soon(stdio.close)
         raise
     loop.call_soon(stdio.begin)
     return stdio
 
 
-class Opener:
-    """Fills a Stdio."""
+class _Opener:
+    """Fills a Stdio; who calls closes it when that fails."""
 
-    def __init__(self, loop: Loop, stdio: Stdio, uris: Uris, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        stdio: Stdio,
+        owner: tuple[int, int] | None,
+        environment: dict[str, str],
+        ready_s: float,
+    ) -> None:
         self._loop = loop
         self._stdio = stdio
-        self._uris = uris
         self._owner = owner
+        self._environment = environment
+        self._ready_s = ready_s
 
-    def open(self) -> None:
-        """Open all of it; who calls closes the Stdio when it fails."""
-        stdio, uris = self._stdio, self._uris
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        stdio._theirs.add(null)
-        stdio.child = (null, null, null)
+    def open(self, uris: Uris) -> None:
+        # All is understood before anything is touched.
+        stdin, stdout = _input_target(uris.stdin), targets.parse(uris.stdout)
+        stderr = targets.parse("" if uris.terminal else uris.stderr)
         if uris.terminal:
-            stdio._screen = self._sink(uris.stdout)
-            stdio._typed = self._typed()
+            self._open_terminal(stdin, stdout)
         else:
-            out, err = self._output(uris.stdout), self._output(uris.stderr)
-            stdio.child = (self._stdin(), null if out < 0 else out, null if err < 0 else err)
+            self._open_pipes(stdin, stdout, stderr)
 
-    def _sink(self, uri: str) -> Sink:
-        target = targets.parse(uri)
+    def _open_terminal(self, stdin: targets.Target, stdout: targets.Target) -> None:
+        null = self._null()
+        self._stdio.child = (null, null, null)
+        if stdout.scheme in targets.PROGRAMS:
+            logger = self._logger(stdout)
+            logger.release()
+            out, err = logger.take_writers()
+            # A terminal has no stderr: the program finds its end there at once.
+            os.close(err)
+            screen: Sink = PipeSink(out)
+        else:
+            screen = self._sink(stdout)
+        typed = open_fifo(stdin.path) if stdin.path else (-1, -1)
+        self._stdio.expect_console(screen, typed)
+
+    def _open_pipes(self, stdin: targets.Target, stdout: targets.Target, stderr: targets.Target) -> None:
+        null = self._null()
+        if stdout.scheme in targets.PROGRAMS and stderr in (stdout, targets.Target()):
+            out, err = self._logger(stdout).take_writers()
+            self._stdio.lend(out)
+            self._stdio.lend(err)
+            self._own(out)
+            self._own(err)
+        else:
+            out, err = self._output(stdout, null, 0), self._output(stderr, null, 1)
+        self._stdio.child = (self._input(stdin, null), out, err)
+
+    def _null(self) -> int:
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._stdio.lend(null)
+        return null
+
+    def _logger(self, target: targets.Target) -> Logger:
+        logger = Logger(self._loop, target, self._environment, ready_s=self._ready_s)
+        self._stdio.add_logger(logger)
+        return logger
+
+    def _output(self, target: targets.Target, null: int, place: int) -> int:
+        """The end of one stream that the process gets. place: 0 for stdout, 1 for stderr."""
         if target.scheme == targets.NULL:
-            return NullSink()
+            return null
+        if target.scheme in targets.PROGRAMS:
+            ends = self._logger(target).take_writers()
+            os.close(ends[1 - place])
+            self._stdio.lend(ends[place])
+            self._own(ends[place])
+            return ends[place]
+        sink = self._sink(target)
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        self._stdio.lend(writing)
+        self._stdio.add_output(reading, sink)
+        self._own(writing)
+        return writing
+
+    def _sink(self, target: targets.Target) -> Sink:
         if target.scheme == targets.FIFO:
             return open_path(target.path)
         if target.scheme == targets.FILE:
             return open_file(target.path)
-        raise InvalidArgument(f"stdio {uri!r}: not here")
+        return NullSink()
 
-    def _output(self, uri: str) -> int:
-        """The end that the process gets; -1 for none."""
-        if not uri:
-            return -1
-        sink = self._sink(uri)
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        self._stdio._theirs.add(writing)
-        self._stdio._outputs.append(Pump(self._loop, reading, sink, instead=NullSink, ended=self._stdio._ask))
-        self._own(writing)
-        return writing
-
-    def _typed(self) -> tuple[int, int]:
-        target = self._input_target()
-        return open_fifo(target.path) if target.path else (-1, -1)
-
-    def _stdin(self) -> int:
-        target = self._input_target()
-        if not target.path:
-            return self._stdio.child[0]
+    def _input(self, target: targets.Target, null: int) -> int:
+        """The end of stdin that the process gets."""
+        if target.scheme == targets.NULL:
+            return null
         ends = open_fifo(target.path)
         if ends[0] < 0:
-            return self._file(target.path)
+            # A file: the process may well read it by itself.
+            file = os.open(target.path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._stdio.lend(file)
+            os.set_blocking(file, True)
+            return file
         reading, writing = os.pipe2(os.O_CLOEXEC)
-        self._stdio._theirs.add(reading)
-        self._stdio._input = Input(self._loop, ends, PipeSink(writing), ended=_nothing)
+        self._stdio.lend(reading)
+        self._stdio.add_input(ends, PipeSink(writing))
         self._own(reading)
         return reading
-
-    def _input_target(self) -> targets.Target:
-        target = targets.parse(self._uris.stdin)
-        if target.scheme not in (targets.NULL, targets.FIFO):
-            raise InvalidArgument(f"stdin {self._uris.stdin!r}: only a fifo can be one")
-        return target
-
-    def _file(self, path: str) -> int:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
-        self._stdio._theirs.add(descriptor)
-        return descriptor
 
     def _own(self, pipe: int) -> None:
         if self._owner is not None:
             os.fchown(pipe, *self._owner)
 
 
-def _nothing() -> None:
-    """Input that is over needs nothing more."""
+def _input_target(uri: str) -> targets.Target:
+    target = targets.parse(uri)
+    if target.scheme not in (targets.NULL, targets.FIFO):
+        raise InvalidArgument(f"stdin {uri!r}: input comes from a fifo, or from nowhere")
+    return target

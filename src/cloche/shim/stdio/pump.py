@@ -65,6 +65,13 @@ def unread(descriptor: int) -> int:
     return count
 
 
+def hung_up(descriptor: int) -> bool:
+    """Whether a pipe has no writer any more; it may still hold something."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
 class Pump:
     """One direction. Owns source and sink; all methods belong to the loop's thread."""
 
@@ -168,7 +175,14 @@ class Pump:
 
     def _retry(self) -> bool:
         """Whether it was the sink that was full, and is not any more."""
-        return not self.over and unread(self.source) > 0 and self.sink.make_room(self.source)
+        if self.over:
+            return False
+        if unread(self.source):
+            return self.sink.make_room(self.source)
+        if hung_up(self.source):
+            # A full pipe is told before an empty one that has ended.
+            self.end()
+        return False
 
     def end(self) -> None:
         """Close the source, and tell the sink that no more comes."""

@@ -22,6 +22,7 @@ from cloche.spec.record import Record
 FIFO, FILE, BINARY, BINARY_V2 = "fifo", "file", "binary", "binary-v2"
 JSON_FILE, CRI, ATTACH, NULL = "json-file", "cri", "attach", ""
 
+PROGRAMS = (BINARY, BINARY_V2)
 LOGS = (JSON_FILE, CRI, ATTACH)
 _SCHEMES = (FIFO, FILE, BINARY, BINARY_V2, *LOGS)
 _HEX = "0123456789abcdefABCDEF"
@@ -30,7 +31,7 @@ _HEX = "0123456789abcdefABCDEF"
 class Target(Record):
     """One URI, taken apart. scheme: "" for /dev/null; options: the query's, the first of each key."""
 
-    scheme: str
+    scheme: str = NULL
     path: str = ""
     options: tuple[tuple[str, str], ...] = ()
 

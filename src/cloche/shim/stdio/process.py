@@ -1,0 +1,190 @@
+"""The streams of one process, from its creation to the last byte it left behind."""
+
+from __future__ import annotations
+
+import os
+
+from cloche.shim.stdio.console import ConsoleSink, resize
+from cloche.shim.stdio.input import Input
+from cloche.shim.stdio.pump import Pump
+from cloche.shim.stdio.sinks import NullSink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cloche.shim.loop import Loop, Timer
+    from cloche.shim.stdio.logger import Logger
+    from cloche.shim.stdio.pump import Sink
+
+# How long descendants of an ended process may keep its output open; containerd's number.
+DRAIN_S = 10.0
+# How long a program may go on after its terminal's input was closed.
+_HANG_UP_S = 1.0
+
+
+class Stdio:
+    """Opened by `opening.open_stdio`. Every method belongs to the loop's thread.
+
+    child: what the process gets as its descriptors 0, 1 and 2; borrowed, valid until `close_child`.
+    A process with a terminal of its own gets that instead, and `attach_console` its master.
+    """
+
+    def __init__(self, loop: Loop, *, drain_s: float = DRAIN_S) -> None:
+        self.child: tuple[int, int, int] = (-1, -1, -1)
+        self._loop = loop
+        self._drain_s = drain_s
+        self._theirs: set[int] = set()
+        self._outputs: list[Pump] = []
+        self._input: Input | None = None
+        self._typed: tuple[int, int] = (-1, -1)
+        self._screen: Sink | None = None
+        self._loggers: list[Logger] = []
+        self._console = -1
+        self._timers: list[Timer] = []
+        self._done: Callable[[], None] | None = None
+        self._closed = False
+
+    def lend(self, descriptor: int) -> None:
+        """The process gets this descriptor; our copy is closed by `close_child`."""
+        self._theirs.add(descriptor)
+
+    def add_output(self, reading: int, sink: Sink) -> None:
+        """What comes out of a pipe goes to a sink; into nothing when the sink breaks."""
+        self._outputs.append(Pump(self._loop, reading, sink, instead=NullSink, ended=self._ask))
+
+    def add_input(self, fifo: tuple[int, int], sink: Sink) -> None:
+        """What comes through a client's fifo (of `input.open_fifo`) goes to the process."""
+        self._input = Input(self._loop, fifo, sink, ended=_nothing)
+
+    def add_logger(self, logger: Logger) -> None:
+        """A program reads the output; its end belongs to the end of the streams."""
+        self._loggers.append(logger)
+
+    def expect_console(self, screen: Sink, typed: tuple[int, int]) -> None:
+        """There will be a terminal. typed: a client's fifo, or (-1, -1)."""
+        self._screen, self._typed = screen, typed
+
+    def begin(self) -> None:
+        """Move what comes."""
+        if not self._closed:
+            for logger in self._loggers:
+                logger.watch(self._ask)
+            self._move()
+
+    def _move(self) -> None:
+        for pump in self._outputs:
+            pump.start()
+        if self._input is not None:
+            self._input.pump.start()
+
+    def close_child(self) -> None:
+        """Close our copies of `child`, once the process has its own."""
+        for descriptor in self._theirs:
+            os.close(descriptor)
+        self._theirs.clear()
+        self.child = (-1, -1, -1)
+
+    def attach_console(self, master: int) -> None:
+        """Move what is typed and printed. master: of the process's pty; owned from now on."""
+        if self._closed or self._screen is None:
+            os.close(master)
+            return
+        self._console = master
+        screen, self._screen = self._screen, None
+        if self._typed[0] >= 0:
+            keyboard = ConsoleSink(os.dup(master))
+            self._input = Input(self._loop, self._typed, keyboard, ended=self._typed_all)
+            self._typed = (-1, -1)
+        self._outputs.append(Pump(self._loop, master, screen, instead=NullSink, ended=self._hung_up))
+        self._move()
+
+    def _typed_all(self) -> None:
+        # As under containerd a terminal without input is hung up, but not before its reader saw the end.
+        self._timers.append(self._loop.call_later(_HANG_UP_S, self._hang_up))
+
+    def _hang_up(self) -> None:
+        for pump in self._outputs:
+            if not pump.drain():
+                pump.end()
+
+    def _hung_up(self) -> None:
+        self._console = -1
+        self._ask()
+
+    def resize(self, width: int, height: int) -> None:
+        """Set the terminal's size in characters; nothing happens where there is no terminal."""
+        if self._console >= 0:
+            resize(self._console, width, height)
+
+    def close_stdin(self) -> None:
+        """The process reads an end of file behind what was written before."""
+        if self._input is not None:
+            self._input.close_soon()
+
+    def finish(self, done: Callable[[], None]) -> None:
+        """The process has ended: hand on what it left, then done() from the loop, once.
+
+        A reader that does not read is not waited for: what it was to get stays in its fifo until
+        `close`. Descendants that keep the output open have drain_s seconds to end.
+        """
+        if self._closed:
+            self._loop.call_soon(done)
+            return
+        self._done = done
+        self.close_child()
+        self._close_input()
+        for pump in self._outputs:
+            pump.drain()
+        self._timers.append(self._loop.call_later(self._drain_s, self._cut))
+        self._ask()
+
+    def _ask(self) -> None:
+        """Whether all is over."""
+        over = all(pump.over for pump in self._outputs) and all(each.ended for each in self._loggers)
+        if self._done is not None and over:
+            done, self._done = self._done, None
+            self._cancel_timers()
+            self._loop.call_soon(done)
+
+    def _cut(self) -> None:
+        for pump in self._outputs:
+            pump.drain()
+            pump.end()
+        for logger in self._loggers:
+            logger.stop()
+
+    def _close_input(self) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+        for descriptor in self._typed:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._typed = (-1, -1)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def close(self) -> None:
+        """Let go of everything at once; what a `finish` under way was to call is not called."""
+        self._closed = True
+        self._done = None
+        self._cancel_timers()
+        self.close_child()
+        self._close_input()
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None
+        for pump in self._outputs:
+            pump.close()
+        self._outputs.clear()
+        for logger in self._loggers:
+            logger.close()
+        self._loggers.clear()
+
+
+def _nothing() -> None:
+    """Input that is over needs nothing more."""
