@@ -16,7 +16,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-COMMANDS = ("cloche", "cloche-runc", "containerd-shim-cloche-v1")
+COMMANDS = ("cloche", "cloche-runc", "cloched", "containerd-shim-cloche-v1")
 # Programs that run in containers: installed inside the package, and never on anybody's PATH.
 PACKAGED = ("init", "reaper")
 

@@ -339,6 +339,7 @@ static const struct {
 } COMMANDS[] = {
     {"cloche", BEGIN CALL("cloche.cli.main"), BEGIN SEARCH_FURTHER CALL("cloche.cli.main")},
     {"cloche-runc", BEGIN CALL("cloche.runtime.command"), BEGIN SEARCH_FURTHER CALL("cloche.runtime.command")},
+    {"cloched", BEGIN CALL("cloche.daemon.command"), BEGIN SEARCH_FURTHER CALL("cloche.daemon.command")},
     {SHIM, BEGIN CALL("cloche.shim.command"), BEGIN SEARCH_FURTHER CALL("cloche.shim.command")},
 };
 

@@ -9,6 +9,7 @@ from cloche.spec import filters
 from cloche.wire.messages import event_service as messages
 from cloche.wire.messages.google import Any, Empty, Timestamp
 from cloche.wire.messages.types import Envelope
+from cloche.wire.services.forwarding import FORWARDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +74,19 @@ class Events:
             async with self._news:
                 if journal.last() == last:
                     await self._news.wait()
+
+
+class Forwarding:
+    """The same for shims, which come over ttrpc (containerd.services.events.ttrpc.v1)."""
+
+    SERVICE = FORWARDING
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def forward(self, call: Call, request: messages.ForwardRequest) -> Empty:
+        """A shim's event."""
+        return self._events.forward(call, request)
 
 
 def _to_message(event: Event) -> Envelope:

@@ -1,0 +1,143 @@
+"""The daemon put together: stores, services, shims and sockets of one root and one state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from cloche.api.containers import Containers
+from cloche.api.content import Content
+from cloche.api.diff import Diff
+from cloche.api.events import Events, Forwarding
+from cloche.api.health import HealthService
+from cloche.api.host import Host
+from cloche.api.images import Images
+from cloche.api.introspection import IntrospectionService
+from cloche.api.leases import Leases
+from cloche.api.namespaces import Namespaces
+from cloche.api.snapshots import Snapshots
+from cloche.api.tasks import Tasks
+from cloche.api.version import VersionService
+from cloche.daemon.connections import Connections
+from cloche.daemon.following import follow_others
+from cloche.daemon.services import Services
+from cloche.daemon.sockets import Listener, StateLock, bind, inherited
+from cloche.daemon.transport import GrpcProtocol
+from cloche.daemon.ttrpc_transport import TtrpcProtocol
+from cloche.engine.tasks.manager import Tasks as TaskManager
+from cloche.engine.tasks.shim import Daemon
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_log = logging.getLogger("cloche.daemon")
+
+STOP_GRACE_S = 10.0
+
+
+class Places(Record):
+    """Where a daemon is: root durable, state for the run time, address its socket's path."""
+
+    root: str
+    state: str
+    address: str
+
+    @property
+    def ttrpc_address(self) -> str:
+        """The socket beside it that shims use."""
+        return self.address + ".ttrpc"
+
+
+class Server:
+    """One daemon: `run` serves until it is told to stop."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises FailedPrecondition where another serves this state."""
+        os.makedirs(self._places.root, 0o711, exist_ok=True)
+        lock = StateLock(self._places.state)
+        try:
+            asyncio.run(self._serve())
+        finally:
+            lock.release()
+
+    async def _serve(self) -> None:
+        host = Host(self._places.root, self._places.state)
+        services = Services()
+        connections = Connections(services)
+        manager = self._tasks(host, connections)
+        self._add_services(services, host, manager)
+        await manager.load()
+        following = follow_others(host)
+        listeners = await self._listen(connections)
+        _log.info("serving on %s", self._places.address)
+        _notify("READY=1")
+        await _told_to_stop()
+        _notify("STOPPING=1")
+        for listener in listeners:
+            listener.remove()
+        await connections.stop(STOP_GRACE_S)
+        await manager.close()
+        following.close()
+        host.close()
+
+    def _tasks(self, host: Host, connections: Connections) -> TaskManager:
+        async def run(function: Callable[..., Any], *arguments: Any, lane: object = None) -> Any:
+            return await connections.lanes.run_in("general", lane, lambda: function(*arguments))
+
+        places = self._places
+        daemon = Daemon(places.address, places.ttrpc_address, os.path.abspath(sys.argv[0]))
+        return TaskManager(places.root, places.state, daemon, publish=host.publish, run=run)
+
+    def _add_services(self, services: Services, host: Host, manager: TaskManager) -> None:
+        events = Events(host)
+        for each in (
+            *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Content, Snapshots, Diff)),
+            Tasks(host, manager),
+            events,
+            Forwarding(events),
+            VersionService(),
+            IntrospectionService(self._places.root),
+            HealthService(lambda: {service.full_name for service in services}),
+        ):
+            services.add(each)
+
+    async def _listen(self, connections: Connections) -> list[Listener]:
+        listeners = inherited(os.environ)
+        known = {listener.path for listener in listeners}
+        places = self._places
+        listeners += [bind(path) for path in (places.address, places.ttrpc_address) if path not in known]
+        for listener in listeners:
+            protocol = TtrpcProtocol if listener.path == places.ttrpc_address else GrpcProtocol
+            await connections.serve(listener.socket, protocol)
+        return listeners
+
+
+async def _told_to_stop() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def _notify(text: str) -> None:
+    """Tell systemd how we are (sd_notify(3)), where it asked to be told."""
+    import socket
+
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
+        try:
+            teller.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        except OSError as error:
+            _log.warning("systemd cannot be told %s: %s", text, error)
