@@ -21,6 +21,7 @@ PACKAGES = {
     "cc": "gcc",
     "clang": "clang",
     "containerd": "containerd",
+    "criu": "criu",
     "crun": "crun",
     "ctr": "containerd",
     "debootstrap": "debootstrap",

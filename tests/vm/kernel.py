@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,12 @@ MODULES = (
     "virtio/virtio_pci",
     "block/virtio_blk",
     "fs/overlayfs/overlay",
+    # criu asks the kernel about sockets and connections, and holds these back with nftables.
+    *("net/unix/unix_diag", "net/ipv4/inet_diag", "net/ipv4/tcp_diag", "net/ipv4/udp_diag"),
+    *("net/packet/af_packet_diag", "net/netlink/netlink_diag"),
+    *("lib/libcrc32c", "net/netfilter/nfnetlink", "net/netfilter/nf_tables"),
+    *("net/ipv4/netfilter/nf_defrag_ipv4", "net/ipv6/netfilter/nf_defrag_ipv6"),
+    *("net/netfilter/nf_conntrack", "net/netfilter/nf_conntrack_netlink", "drivers/net/veth"),
 )
 
 
@@ -41,7 +48,8 @@ def kernel() -> Kernel:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "cloche-vm")
     if found is None:
         unavailable(f"needs Debian's package {META_PACKAGE}, which apt-get does not know: apt-get update")
-    place = cache / found[1]
+    # Another list of modules is another place: an older one may lack some.
+    place = cache / f"{found[1]}-{zlib.crc32(' '.join(MODULES).encode()):08x}"
     if not place.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as directory:
