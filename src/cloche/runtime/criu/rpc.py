@@ -117,6 +117,7 @@ class Criu:
         ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
         pid = 0
         status = 0
+        response: Response | None = None
         try:
             pid = self._start(theirs.fileno(), stdio, extra)
             theirs.close()
@@ -124,7 +125,7 @@ class Criu:
                 prepare(pid)
             response = _converse(ours, request, listener)
         except (BrokenPipeError, ConnectionResetError):
-            raise CriuFailed("criu ended without an answer") from None
+            response = None
         except OSError as error:
             raise CriuFailed(f"{error.filename or self.program}: {error.strerror or error}") from error
         finally:
@@ -134,7 +135,7 @@ class Criu:
             if pid:
                 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         # After a pre-dump it waits for the next request, and takes it amiss that there is none.
-        if status and request.type != PRE_DUMP:
+        if response is None or (status and request.type != PRE_DUMP):
             raise CriuFailed(_ending(status))
         return response
 
@@ -171,13 +172,18 @@ def _dotted(version: int) -> str:
 
 
 def _ending(status: int) -> str:
-    return f"criu was killed by signal {-status}" if status < 0 else f"criu exited with status {status}"
+    how = f"killed by signal {-status}" if status < 0 else f"with status {status}"
+    return f"criu ended without an answer, {how}"
 
 
-def _converse(channel: socket, request: Request, listener: Listener | None) -> Response:
+def _converse(channel: socket, request: Request, listener: Listener | None) -> Response | None:
+    """criu's last word; None where it ended without one."""
     channel.send(request.encode())
     while True:
         data, descriptors = _receive(channel)
+        if not data:
+            _close(descriptors)
+            return None
         try:
             response = Response.decode(data)
         except DecodeError as error:
@@ -207,9 +213,6 @@ def _receive(channel: socket) -> tuple[bytes, list[int]]:
         if (level, kind) == (SOL_SOCKET, SCM_RIGHTS)
         for place in range(0, len(content) - 3, 4)
     ]
-    if not data:
-        _close(descriptors)
-        raise CriuFailed("criu ended without an answer")
     return data, descriptors
 
 
