@@ -67,6 +67,7 @@ class Call:
         "_reader",
         "_task",
         "_timer",
+        "_work",
         "deadline",
         "lanes",
         "metadata",
@@ -91,6 +92,7 @@ class Call:
         self._reader: asyncio.Future[None] | None = None
         self._drain: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._work: Coroutine[Any, Any, Message | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._cancelled: threading.Event | None = None
 
@@ -245,6 +247,7 @@ class Call:
         elif hasattr(result, "__anext__"):
             self._spawn(self._send_all(result))
         else:
+            self._work = result
             self._spawn(self._await(result))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -317,3 +320,7 @@ class Call:
             self._cancelled.set()
         if self._task is not None:
             self._task.cancel()
+            work = self._work
+            if work is not None:
+                # A task that is cancelled before its first step never comes to await this.
+                self._task.add_done_callback(lambda _: work.close())
