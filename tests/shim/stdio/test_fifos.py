@@ -176,16 +176,22 @@ def test_output_keeps_its_order_through_a_slow_reader(shim: Shim, tmp_path: Path
 def test_a_process_that_does_not_read_its_input_can_end(shim: Shim, tmp_path: Path) -> None:
     uris = Uris(stdin=fifo(tmp_path, "in"), stdout=fifo(tmp_path, "out"))
     stdio = shim.open(uris)
-    process = shim.spawn(stdio, "sleep", "0.3")
+    process = shim.spawn(stdio, "sleep", "100")
     client = os.open(uris.stdin, os.O_WRONLY)
     os.set_blocking(client, False)
-    sent = 0
-    while process.poll() is None:
+    rest = 1 << 17  # a pipe and a fifo
+
+    def all_written() -> bool:
+        nonlocal rest
         try:
-            sent += os.write(client, bytes(1 << 16))
+            rest -= os.write(client, bytes(rest))
         except BlockingIOError:
-            process.wait(10)
-    assert sent >= 1 << 17  # a pipe and a fifo
+            pass
+        return rest == 0
+
+    wait_until(all_written)
+    process.kill()
+    process.wait()
     assert shim.finish(stdio).wait(2)
     with pytest.raises(BrokenPipeError):
         os.write(client, b"x")
