@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloche.errors import InvalidArgument, NotFound
+from cloche.errors import InvalidArgument
 from cloche.store import labels as label_column
 from cloche.store import namespaces as store
 from cloche.wire.messages import namespaces as messages
@@ -25,11 +25,12 @@ class Namespaces:
         self._metadata = host.all().metadata
 
     def get(self, call: Call, request: messages.GetNamespaceRequest) -> messages.GetNamespaceResponse:
-        """One namespace with its labels."""
+        """One namespace with its labels.
+
+        One that nobody made yet has none, as in containerd: clients ask before they use one.
+        """
         with self._metadata.read() as tx:
-            labels = store.get(tx, request.name)
-        if labels is None:
-            raise _missing(request.name)
+            labels = store.get(tx, request.name) or {}
         return messages.GetNamespaceResponse(namespace=messages.Namespace(name=request.name, labels=labels))
 
     def list(self, call: Call, request: messages.ListNamespacesRequest) -> messages.ListNamespacesResponse:
@@ -64,9 +65,8 @@ class Namespaces:
 
     def _update(self, namespace: messages.Namespace, paths: tuple[str, ...]) -> dict[str, str]:
         with self._metadata.write() as tx:
-            labels = store.get(tx, namespace.name)
-            if labels is None:
-                raise _missing(namespace.name)
+            store.ensure(tx, namespace.name)
+            labels = store.get(tx, namespace.name) or {}
             for path in paths:
                 field, _, key = path.partition(".")
                 if field != "labels":
@@ -95,7 +95,3 @@ def _sent(namespace: messages.Namespace | None) -> messages.Namespace:
     if namespace is None:
         raise InvalidArgument("the request has no namespace")
     return namespace
-
-
-def _missing(name: str) -> NotFound:
-    return NotFound(f"namespace {name!r}: not found")
