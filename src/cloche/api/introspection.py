@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 import uuid
 
-from cloche.wire.messages.introspection import INTROSPECTION, ServerResponse
+from cloche.api.plugins import fields, plugins
+from cloche.errors import NotFound
+from cloche.spec import filters
+from cloche.wire.messages.introspection import (
+    INTROSPECTION,
+    PluginInfoRequest,
+    PluginInfoResponse,
+    PluginsRequest,
+    PluginsResponse,
+    ServerResponse,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +32,19 @@ class IntrospectionService:
 
     def __init__(self, root: str) -> None:
         self._uuid = identity(root)
+        self._plugins = plugins(root)
+
+    def plugins(self, call: Call, request: PluginsRequest) -> PluginsResponse:
+        """The parts that the filters choose."""
+        chosen = filters.parse(request.filters)
+        return PluginsResponse(plugins=[each for each in self._plugins if chosen.matches(fields(each))])
+
+    def plugin_info(self, call: Call, request: PluginInfoRequest) -> PluginInfoResponse:
+        """One part."""
+        for each in self._plugins:
+            if (each.type, each.id) == (request.type, request.id):
+                return PluginInfoResponse(plugin=each)
+        raise NotFound(f"plugin {request.type}.{request.id}: not found")
 
     def server(self, call: Call, request: Empty) -> ServerResponse:
         """Identity, process, and its pid namespace."""

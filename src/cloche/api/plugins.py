@@ -1,0 +1,87 @@
+"""What the daemon is made of, under the names that containerd's clients look for."""
+
+from __future__ import annotations
+
+import os
+
+from cloche.engine.tasks.runtimes import DEFAULT
+from cloche.spec import filters
+from cloche.spec.platform import of_machine
+from cloche.wire.messages import introspection as messages
+from cloche.wire.messages.types import Platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_CONTENT = "io.containerd.content.v1"
+_METADATA = "io.containerd.metadata.v1"
+_SNAPSHOTTER = "io.containerd.snapshotter.v1"
+_DIFFER = "io.containerd.differ.v1"
+_SERVICE = "io.containerd.service.v1"
+_GRPC = "io.containerd.grpc.v1"
+_RUNTIME = "io.containerd.runtime.v2"
+_EVENT = "io.containerd.event.v1"
+_LEASE = "io.containerd.lease.v1"
+_GC = "io.containerd.gc.v1"
+
+_SERVICES = {
+    "containers": "containers-service",
+    "content": "content-service",
+    "diff": "diff-service",
+    "images": "images-service",
+    "introspection": "introspection-service",
+    "leases": "leases-service",
+    "namespaces": "namespaces-service",
+    "snapshots": "snapshots-service",
+    "tasks": "tasks-service",
+}
+_GRPC_ONLY = ("events", "healthcheck", "version")
+
+
+def plugins(root: str) -> tuple[messages.Plugin, ...]:
+    """All of them, those that others are made of first. root: the daemon's, for what they export."""
+    system = of_machine(os.uname().machine)
+    here = (Platform(os=system.os, architecture=system.architecture, variant=system.variant),)
+    overlay = {"root": f"{root}/snapshots/overlayfs"}
+    native = {"root": f"{root}/snapshots/native"}
+    found = [
+        _plugin(_CONTENT, "content", exports={"root": f"{root}/content"}),
+        _plugin(_EVENT, "exchange"),
+        _plugin(_SNAPSHOTTER, "native", platforms=here, exports=native),
+        _plugin(_SNAPSHOTTER, "overlayfs", platforms=here, exports=overlay),
+        _plugin(_METADATA, "bolt", requires=(_CONTENT, _EVENT, _SNAPSHOTTER), exports={"policy": "shared"}),
+        _plugin(_DIFFER, "walking", requires=(_METADATA,), platforms=here),
+        _plugin(_LEASE, "manager", requires=(_METADATA,)),
+        _plugin(_GC, "scheduler", requires=(_METADATA,)),
+        _plugin(
+            _RUNTIME,
+            "task",
+            requires=(_EVENT, _METADATA),
+            platforms=here,
+            # That the bare BinaryName `runc` means the runtime that is built in.
+            exports={"default_runtime": DEFAULT, "runc_is_builtin": "true"},
+        ),
+    ]
+    found += [_plugin(_SERVICE, name, requires=(_METADATA,)) for name in _SERVICES.values()]
+    found += [_plugin(_GRPC, name, requires=(_SERVICE,)) for name in sorted((*_SERVICES, *_GRPC_ONLY))]
+    return tuple(found)
+
+
+def _plugin(
+    kind: str,
+    name: str,
+    *,
+    requires: Sequence[str] = (),
+    platforms: Sequence[Platform] = (),
+    exports: Mapping[str, str] | None = None,
+) -> messages.Plugin:
+    return messages.Plugin(
+        type=kind, id=name, requires=requires, platforms=platforms, exports=exports or {}, capabilities=()
+    )
+
+
+def fields(plugin: messages.Plugin) -> filters.Fields:
+    """What filters choose by."""
+    plain = {"type": plugin.type, "id": plugin.id}
+    return lambda path: plain.get(path[0]) if len(path) == 1 else None
