@@ -19,7 +19,16 @@ change a message by giving it a new value, not by appending to what was read.
 from __future__ import annotations
 
 from cloche.wire import protobuf_values as values
-from cloche.wire.protobuf_values import LENGTH, MESSAGE, DecodeError, Kind, read_varint, skip, write_varint
+from cloche.wire.protobuf_values import (
+    LENGTH,
+    MESSAGE,
+    DecodeError,
+    Kind,
+    read_tag,
+    read_varint,
+    skip,
+    write_varint,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +144,7 @@ class Message:
                     _write_repeated(out, field, value)
             elif field.kind is MESSAGE:
                 _write_bytes(out, field.number, value.encode())
-            elif value or field.optional:
+            elif value or field.optional or (type(value) is float and str(value) == "-0.0"):
                 _write_value(out, field.number, field.kind, value)
 
     @classmethod
@@ -151,7 +160,7 @@ class Message:
             raise DecodeError(f"messages nested deeper than {DEPTH_LIMIT}")
         by_number = self._by_number
         while position < end:
-            tag, position = read_varint(data, position, end)
+            tag, position = read_tag(data, position, end)
             field = by_number.get(tag >> 3)
             if field is None:
                 position = skip(data, position, end, tag)
@@ -254,7 +263,7 @@ def _read_entry(
     key: Any = key_kind.zero
     value: Any = field.message() if field.kind is MESSAGE else field.kind.zero
     while position < end:
-        tag, position = read_varint(data, position, end)
+        tag, position = read_tag(data, position, end)
         if tag == (1 << 3 | key_kind.wire):
             key, position = key_kind.read(data, position, end)
         elif tag != (2 << 3 | field.kind.wire):

@@ -13,6 +13,7 @@ VARINT, FIXED_64, LENGTH, GROUP, END_GROUP, FIXED_32 = 0, 1, 2, 3, 4, 5
 
 _MASK_64 = (1 << 64) - 1
 _GROUP_DEPTH_LIMIT = 100
+_TAG_BYTES = 5
 
 
 class DecodeError(ValueError):
@@ -34,6 +35,16 @@ def read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
         if shift > 63:
             raise DecodeError("a number longer than ten bytes")
     raise DecodeError("the message ends inside a number")
+
+
+def read_tag(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """A field's number and wire type in one: at most 32 bits in at most five bytes. Raises DecodeError."""
+    if position < end and (byte := data[position]) < 0x80:
+        return byte, position + 1
+    tag, behind = read_varint(data, position, end)
+    if behind - position > _TAG_BYTES or tag >= 1 << 32:
+        raise DecodeError("a field number longer than five bytes")
+    return tag, behind
 
 
 def write_varint(out: bytearray, number: int) -> None:
@@ -73,7 +84,7 @@ def _skip_group(data: bytes, position: int, end: int, tag: int, depth: int) -> i
     if depth > _GROUP_DEPTH_LIMIT:
         raise DecodeError(f"groups nested deeper than {_GROUP_DEPTH_LIMIT}")
     while True:
-        inner, position = read_varint(data, position, end)
+        inner, position = read_tag(data, position, end)
         if inner == (tag & ~7) | END_GROUP:
             return position
         position = _skip(data, position, end, inner, depth)
