@@ -64,6 +64,7 @@ _X86_64 = {
     "inotify_add_watch": 254,
     "inotify_init1": 294,
     "bpf": 321,
+    "tee": 276,
 }
 _AARCH64 = {
     "fchmodat": 53,
@@ -77,6 +78,7 @@ _AARCH64 = {
     "inotify_add_watch": 27,
     "inotify_init1": 26,
     "bpf": 280,
+    "tee": 77,
 }
 # Calls added since Linux 4.20 or so have one number on every architecture.
 _UNIFORM = {
@@ -236,6 +238,15 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
 def syncfs(descriptor: int) -> None:
     """syncfs(2): wait until everything written to the filesystem of a descriptor is on disk."""
     call("syncfs", descriptor)
+
+
+def tee(source: int, sink: int, count: int) -> int:
+    """tee(2): copy what a pipe holds into another one and leave it where it is; never waits.
+
+    Returns how many bytes, 0 at the end of file. Raises BlockingIOError when there is nothing, or no
+    room.
+    """
+    return call("tee", source, sink, count, 2)
 
 
 def bpf(command: int, attributes: bytes | bytearray) -> int:

@@ -12,8 +12,21 @@ from cloche.shim import frames
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from typing import Protocol
 
-    from cloche.shim.streams import Streams
+    class Streams(Protocol):
+        """What a client does something to. console: a pty's master, or -1."""
+
+        console: int
+
+        def feed(self, data: bytes) -> None:
+            """Input for the container."""
+
+        def feed_end(self) -> None:
+            """There is no more of it."""
+
+        def let_go(self) -> None:
+            """Somebody takes the output that was held back."""
 
 _CHUNK = 1 << 16
 _BUFFER_LIMIT = 1 << 20
@@ -113,9 +126,13 @@ class SocketClient:
         """Never: others may attach later."""
         return False
 
-    def exited(self, code: int) -> None:
-        """Tell it the exit code, as the last frame."""
+    def tell_exit(self, code: int) -> None:
+        """Queue the exit code, as the last frame."""
         self._queue(frames.encode(frames.EXIT, code.to_bytes(4, "big")))
+
+    def exited(self, code: int) -> None:
+        """Tell it the exit code, as the last frame, and wait until it is sent."""
+        self.tell_exit(code)
         self._connection.settimeout(1.0)
         try:
             if self._out:
@@ -126,6 +143,10 @@ class SocketClient:
     def _queue(self, data: bytes) -> None:
         self._out += data
         self.writable()
+
+    def behind(self) -> int:
+        """How many bytes it has not taken yet."""
+        return len(self._out)
 
     def blocked(self) -> bool:
         """Whether it is a mebibyte behind."""

@@ -16,6 +16,14 @@ _ESCAPE = _json.encode_basestring_ascii
 _LONGEST = 16 << 10
 
 
+def encode(stream: str, text: bytes, moment: str) -> str:
+    """One entry. text: with the end of its line, where it has one; moment: RFC 3339."""
+    return (
+        f'{{"log":{_ESCAPE(text.decode("utf-8", "surrogateescape"))},'
+        f'"stream":"{stream}","time":"{moment}"}}\n'
+    )
+
+
 class LogWriter:
     """Appends to a log file, which is made (mode 0640) when there is something to write.
 
@@ -58,11 +66,6 @@ class LogWriter:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._path, flags, 0o640)
         moment = timestamps.now()
-        text = "".join(
-            f'{{"log":{_ESCAPE(entry.decode("utf-8", "surrogateescape"))},'
-            f'"stream":"{stream}","time":"{moment}"}}\n'
-            for entry in entries
-        )
-        data = text.encode("ascii")
+        data = "".join(encode(stream, entry, moment) for entry in entries).encode("ascii")
         while data:
             data = data[os.write(self._descriptor, data) :]

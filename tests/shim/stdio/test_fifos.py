@@ -244,7 +244,7 @@ def test_a_terminal_without_input_is_hung_up(shim: Shim, tmp_path: Path) -> None
     uris = Uris(stdin=fifo(tmp_path, "in"), stdout=fifo(tmp_path, "out"), terminal=True)
     reader = Reader(uris.stdout)
     stdio = shim.open(uris)
-    process = shim.on_terminal(stdio, "sh", "-c", "stty raw; echo ready; sleep 100")
+    process = shim.on_terminal(stdio, "sh", "-c", "stty raw; echo ready; exec sleep 100")
     wait_until(lambda: b"ready" in reader.data)
     shim.call(stdio.close_stdin)
     # A session's leader whose terminal is hung up gets SIGHUP; this one has no controlling terminal.
