@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from os import path as paths
 
-from cloche.errors import ClocheError
+from cloche.errors import ClocheError, FailedPrecondition
 from cloche.shim import bootstrap, bundle, sockets
 from cloche.shim.caller import create_cookie
 from cloche.shim.serving import Settings, serve
@@ -112,9 +112,19 @@ class Beginning:
         self._caller.enter_cgroups(params.options.shim_cgroup if params.options else "")
         self._caller.hand_down_score()
         if self._environment.get("SCHED_CORE"):
-            create_cookie()
+            _create_cookie()
         bundle.write(settings.bundle, bundle.SHIM_PID, b"%d" % os.getpid())
         set_title([NAME, "-namespace", params.namespace, "-id", params.shim_id, "-address", params.address])
+
+
+def _create_cookie() -> None:
+    try:
+        create_cookie()
+    except OSError as error:
+        raise FailedPrecondition(
+            f"SCHED_CORE is set, and the kernel says {error.strerror}: it needs CONFIG_SCHED_CORE and "
+            "a processor with several threads a core"
+        ) from None
 
 
 def read_input(descriptor: int) -> bytes:
