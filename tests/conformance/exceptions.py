@@ -11,8 +11,8 @@ _KERNEL_MEMORY = "asks for a limit of kernel memory, which Linux ignores since 5
 EXCUSED: dict[str, str] = {
     "start": "asserts that `start` without a process gives no error, under a message that says, as the "
     "specification does, that it must give one; Debian's runc and crun fail it too, newer crun passes",
-    "linux_process_apparmor_profile": "asks for a profile of a security module that this kernel lacks: we and "
-    "runc refuse rather than run the program without it, newer crun leaves it out",
+    "linux_process_apparmor_profile": "asks for a profile of a security module that a kernel may lack: we "
+    "and runc refuse rather than run the program without it, newer crun leaves it out",
 }
 
 # Wrong in themselves, or asking for what a machine lacks: runc and crun fail them too.

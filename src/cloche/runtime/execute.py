@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from _socket import socket
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 else:
     import _signal as signal  # `signal` imports enum
 
@@ -203,7 +203,7 @@ class _Conversation:
             for first in range(0, len(descriptors), _DESCRIPTORS_A_MESSAGE):
                 part = descriptors[first : first + _DESCRIPTORS_A_MESSAGE]
                 rights = b"".join(fd.to_bytes(4, "little") for fd in part)
-                self.socket.sendmsg([b"P"], [(SOL_SOCKET, SCM_RIGHTS, rights)])
+                self._say(b"P", [(SOL_SOCKET, SCM_RIGHTS, rights)])
         finally:
             os.close(memory)
 
@@ -252,17 +252,19 @@ class _Conversation:
             self._send_mounts()
         # Who loads a notifying filter has its answer already, in the page that it shares with us.
         elif not isinstance(asking, LoadNotifyingFilter):
-            self.socket.send(b".")
+            self._say(b".")
 
     def _send_mounts(self) -> None:
         """One message each, since stage two takes one for each that it attaches."""
         handed, self.performing.handed = self.performing.handed, []
+        for descriptor in handed:
+            self._say(b"M", [(SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, "little"))])
+
+    def _say(self, word: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> None:
         try:
-            for descriptor in handed:
-                rights = descriptor.to_bytes(4, "little")
-                self.socket.sendmsg([b"M"], [(SOL_SOCKET, SCM_RIGHTS, rights)])
+            self.socket.sendmsg([word], ancillary)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it failed while there were more to come: its report says why
+            pass  # nobody listens any more: its last report, or the end of the socket, says why
 
     def _end(self) -> None:
         """End of file: execve has closed the socket, or both stages are dead."""

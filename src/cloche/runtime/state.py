@@ -95,13 +95,7 @@ class Folder:
         root = os.path.dirname(self.path)
         staging = Folder(root, f"{_STAGING}{self.id}")
         os.makedirs(root, 0o711, exist_ok=True)
-        try:
-            os.mkdir(staging.path, 0o700)
-        except FileExistsError:
-            _sweep(staging)
-            os.mkdir(staging.path, 0o700)
-        lock = Lock(staging)
-        lock.take()
+        lock = staging._make_locked()
         try:
             # Nobody sees these before the rename: they need none of their own.
             _write(f"{staging.path}/config.json", document.dumps(config))
@@ -114,6 +108,21 @@ class Folder:
                 raise AlreadyExists(f"container with given ID already exists: {self.id!r}") from None
             raise
         return lock
+
+    def _make_locked(self) -> Lock:
+        """Make the folder, empty and locked; again where somebody sweeps it away before it is locked."""
+        while True:
+            try:
+                os.mkdir(self.path, 0o700)
+            except FileExistsError:
+                _sweep(self)
+                os.mkdir(self.path, 0o700)
+            lock = Lock(self)
+            try:
+                lock.take()
+            except NotFound:
+                continue
+            return lock
 
     def make_gate(self) -> None:
         """The fifos between the container's process and `start`."""
@@ -236,12 +245,24 @@ def names(root: str) -> list[str]:
     return found
 
 
+def sweep(root: str) -> None:
+    """Remove what crashes left half made or half removed."""
+    names(root)
+
+
 def _sweep(folder: Folder) -> None:
-    if not is_locked(folder):
-        try:
-            folder.remove()
-        except FileNotFoundError:
-            pass
+    """Remove it unless somebody works on it; whoever waits for it meanwhile finds that it is gone."""
+    try:
+        descriptor = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.remove()
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def now() -> str:

@@ -83,6 +83,7 @@ def delete(invocation: Invocation) -> int:
         container = invocation.container()
     except NotFound:
         if force:
+            _sweep(invocation.root)
             return 0
         raise
     status = container.status()
@@ -94,7 +95,16 @@ def delete(invocation: Invocation) -> int:
     # Nothing of the user's runs in one that was only created.
     for warning in container.delete(force=force or status == "created"):
         invocation.log.warning(warning)
+    if force:
+        _sweep(invocation.root)
     return 0
+
+
+def _sweep(root: str) -> None:
+    """Whoever forces it may be cleaning up after a create or a delete that was killed."""
+    from cloche.runtime.state import sweep
+
+    sweep(root)
 
 
 def pause(invocation: Invocation) -> int:
