@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests import peers
 from tests.peers import peer
 from tests.waiting import wait_until
 
@@ -115,7 +116,28 @@ class Registry(Daemon):
         return target
 
 
-class Containerd(Daemon):
+class Ctrd(Daemon):
+    """A daemon that ctr speaks with, at `address`."""
+
+    address: str
+
+    def ctr(self, *arguments: str) -> list[str]:
+        """The words of a ctr command against this daemon."""
+        return [peer("ctr"), "--address", self.address, *arguments]
+
+    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run ctr; the result is not checked."""
+        command = self.ctr(*arguments)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def ok(self, *arguments: str, timeout_s: float = 60) -> str:
+        """What a ctr command that must succeed prints."""
+        done = self.run(*arguments, timeout_s=timeout_s)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+class Containerd(Ctrd):
     """Debian's containerd with root, state and socket of its own below one directory."""
 
     def __init__(self, directory: Path) -> None:
@@ -136,14 +158,30 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
         super().__init__([peer("containerd"), "--config", str(config)], directory / "log")
         self.wait_for(socket.AF_UNIX, self.address)
 
-    def ctr(self, *arguments: str) -> list[str]:
-        """The words of a ctr command against this daemon."""
-        return [peer("ctr"), "--address", self.address, *arguments]
 
-    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run ctr; the result is not checked."""
-        command = self.ctr(*arguments)
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+class Cloched(Ctrd):
+    """Our own daemon, installed beside the interpreter that runs the tests.
+
+    directory: its root, state and sockets; short, since shims' sockets are below it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.address = f"{directory}/cloched.sock"
+        self.log_path = directory / "log"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, for the first time or again."""
+        places = ["--root", f"{self.directory}/root", "--state", f"{self.directory}/state"]
+        command = [peers.command("cloched"), *places, "--address", self.address, "--log-level", "debug"]
+        super().__init__(command, self.log_path)
+        self.wait_for(socket.AF_UNIX, self.address)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
 
 
 class Dockerd(Daemon):

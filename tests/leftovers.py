@@ -135,8 +135,11 @@ def _handed_down() -> set[str]:
     }
 
 
-def after_settling(before: set[str], *, timeout_s: float = 3) -> set[str]:
-    """What is there and was not before, once the kernel has had time to take things down."""
+def after_settling(before: set[str], *, timeout_s: float = 15) -> set[str]:
+    """What is there and was not before, once the kernel has had time to take things down.
+
+    A warm parent of shims leaves ten seconds after the last of them.
+    """
     try:
         wait_until(lambda: everything() <= before, timeout_s=timeout_s)
     except TimeoutError:
