@@ -171,6 +171,8 @@ static int do_await_start(const struct await_start *op)
     long size;
     close_all_but(op->gate, op->result);
     TRY(tell(CREATED, op->head.index, 0, -1));
+    /* Until our pid is written down nobody could find us here but by a cgroup, which not all have. */
+    TRY(await_word());
     close_fd(control_fd);
     control_fd = -1;
     result_fd = (int)op->result;

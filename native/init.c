@@ -13,7 +13,8 @@
  *   <-------------------------------------- WAITING      (id maps and the like are the caller's)
  *   a byte ---------------------------------------->     mounts, pivot, identity
  *   or mounts, by descriptor ---------------------->
- *   <-------------------------------------- CREATED      waits at the gate; failures go to `start`
+ *   <-------------------------------------- CREATED      the pid is written down
+ *   a byte ---------------------------------------->     waits at the gate; failures go to `start`
  *   <-------------------------------------- EXECUTING    or, without a gate, executes at once
  *   end of file: executed                                execve
  *

@@ -82,9 +82,13 @@ def create(
                 if rootfs is not None:
                     performing.lend("rootfs", rootfs)
                 plan = compile_create(config, facts)
-                started = execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds)
-            state = state.with_process(started.pid).replace(late_steps=plan.late_steps())
-            folder.write(state)
+
+                def note(pid: int) -> None:
+                    nonlocal state
+                    state = state.with_process(pid).replace(late_steps=plan.late_steps())
+                    folder.write(state)
+
+                started = execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds, note=note)
             if scope:
                 scope.settle(config)
         except BaseException:

@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from _socket import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 else:
     import _signal as signal  # `signal` imports enum
 
@@ -74,12 +74,19 @@ class Started(Record):
 
 
 def execute(
-    plan: Plan, performing: Performing, *, stdio: tuple[int, int, int] = (0, 1, 2), preserve_fds: int = 0
+    plan: Plan,
+    performing: Performing,
+    *,
+    stdio: tuple[int, int, int] = (0, 1, 2),
+    preserve_fds: int = 0,
+    note: Callable[[int], None] | None = None,
 ) -> Started:
     """Execute a plan up to its gate, or up to execve where it has none.
 
     performing: with what was lent to the plan; its descriptors are closed by its owner.
-    stdio: descriptors that become 0, 1 and 2. preserve_fds: how many from 3 on go along.
+    stdio: descriptors that become 0, 1 and 2. preserve_fds: how many from 3 on go along. note: called
+    with the pid of the container's process; at a gate that waits until it is noted, and ends where
+    we die before.
     Raises an error of cloche.errors that names the place in config.json; then no process is left.
     """
     if performing.trace is not None:
@@ -98,7 +105,7 @@ def execute(
             theirs.close()
         if early:
             _perform_around(plan, performing, ours, stage_one)
-        return _Conversation(plan, performing, ours, stage_one).hold()
+        return _Conversation(plan, performing, ours, stage_one).hold(note)
     finally:
         ours.close()
 
@@ -173,7 +180,7 @@ class _Conversation:
         self.created = False
         self.executing = False
 
-    def hold(self) -> Started:
+    def hold(self, note: Callable[[int], None] | None) -> Started:
         try:
             self._send_plan()
             while not (self.created and self.pidfd >= 0):
@@ -183,6 +190,10 @@ class _Conversation:
                     break
                 self._hear(report, descriptor)
                 self._answer()
+            if note:
+                note(self.pid)
+            if self.created:
+                self._say(b".")
         except BaseException:
             self._abandon()
             raise

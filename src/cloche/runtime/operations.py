@@ -518,7 +518,7 @@ class LoadNotifyingFilter(Operation):
 
 
 class AwaitStart(Operation):
-    """Tell the caller that the container is created, and wait for a byte in the start fifo.
+    """Tell the caller that the container is created, and once that is noted wait for the start fifo's byte.
 
     From here on a failure is written to `result` instead of the caller's socket.
     """
