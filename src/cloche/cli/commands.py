@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "trace": ("plans", "TRACE", "Run a bundle and show how long each operation took"),
     "unpause": ("lifecycle", "UNPAUSE", "Let frozen containers go on"),
     "wait": ("lifecycle", "WAIT", "Wait until containers end, and print their exit codes"),
+    "why-stuck": ("why_stuck", "WHY_STUCK", "Show what a container's processes wait for and what frees them"),
     "history": ("images", "HISTORY", "Show how an image was made"),
     "import": ("transfer", "IMPORT", "Make an image of a root file system in a tar archive"),
     "load": ("transfer", "LOAD", "Read images from an OCI or docker archive"),

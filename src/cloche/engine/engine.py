@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cloche.engine.options import MountOption, Options
     from cloche.engine.run import Result
     from cloche.engine.space import Space
+    from cloche.engine.stuck.findings import Finding
 
 DEFAULT_ROOT = "/var/lib/cloche"
 DEFAULT_STATE = "/run/cloche"
@@ -168,6 +169,15 @@ class Engine:
                 collection.collect(self._context)
                 self._ephemeral = Ephemeral(self._context, images)
             return self._ephemeral
+
+    def why_stuck(self, reference: str) -> list[Finding]:
+        """What every process of a container waits for, those that are stuck first.
+
+        reference: a name or id here, an id in containerd, or a process's number. Raises NotFound.
+        """
+        from cloche.engine.stuck.targets import why_stuck
+
+        return why_stuck(self._context, reference)
 
     def information(self) -> dict[str, Any]:
         """What `cloche info` shows, in the shape of Docker's API."""
