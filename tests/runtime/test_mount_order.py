@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloche.errors import ClocheError
+from cloche.runtime.sealed import sealed_init
 from tests.bundles import Bundle
 from tests.runtime.containers import Runtime
 
@@ -70,6 +71,7 @@ def test_hundreds_of_bind_mounts_are_sent_one_after_another(
 
 def test_a_missing_source_is_told_and_no_descriptor_stays_open(runtime: Runtime, bundle: Bundle) -> None:
     bundle.config["mounts"] += [bind("/", "/m/1"), bind("/no/such/directory", "/m/2")]
+    sealed_init()  # stays open, once it is
     before = os.listdir("/proc/self/fd")
     number = len(bundle.config["mounts"]) - 1
     with pytest.raises(ClocheError, match=rf"mounts\[{number}\]: find tree source='/no/such/directory'"):
@@ -82,6 +84,7 @@ def test_a_mount_that_cannot_be_attached_ends_the_conversation_about_the_others(
 ) -> None:
     (tmp_path / "file").touch()
     bundle.config["mounts"] += [bind(tmp_path / "file", "/tmp"), *(bind("/", f"/m/{n}") for n in range(500))]
+    sealed_init()  # stays open, once it is
     before = os.listdir("/proc/self/fd")
     with pytest.raises(ClocheError, match=r"attach mount target='/tmp'.*both be directories"):
         runtime.run(bundle, "true")

@@ -1,0 +1,47 @@
+"""The disk that holds the state is full at the worst moment: nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloche.runtime.sealed import sealed_init
+from tests.bundles import Bundle
+from tests.runtime.containers import Runtime
+
+
+@pytest.fixture
+def small(tmp_path: Path, cgroup_parent: str) -> Iterator[Runtime]:
+    """A runtime whose state is on a file system of a few pages."""
+    runtime = Runtime(tmp_path / "state", cgroup_parent)
+    (tmp_path / "state").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", runtime.root], check=True)
+    yield runtime
+    subprocess.run(["umount", runtime.root], check=True)
+
+
+def fill(folder: str) -> None:
+    descriptor = os.open(f"{os.path.dirname(folder)}/@filters", os.O_WRONLY | os.O_CREAT)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            while True:
+                os.write(descriptor, bytes(4096))
+    finally:
+        os.close(descriptor)
+
+
+def test_a_container_whose_pid_cannot_be_written_down_is_gone(small: Runtime, bundle: Bundle) -> None:
+    bundle.command("sleep", "1000")
+    sealed_init()  # stays open, once it is
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="No space left"):
+        small.create(bundle, prepare=fill)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert os.listdir("/proc/self/fd") == before
+    assert os.listdir(small.root) == ["@filters"]
+    assert not Path("/sys/fs/cgroup/pids", small.cgroup_parent.strip("/"), "c1").exists()
