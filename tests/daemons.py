@@ -185,9 +185,12 @@ class Cloched(Ctrd):
 
 
 class Dockerd(Daemon):
-    """Debian's dockerd below one directory, with cloche-runc as the runtime `cloche` and no networks."""
+    """Debian's dockerd below one directory, with cloche-runc as the runtime `cloche` and no networks.
 
-    def __init__(self, directory: Path, runtime: str) -> None:
+    containerd: the address of the daemon to use instead of one of its own.
+    """
+
+    def __init__(self, directory: Path, runtime: str, *, containerd: str = "") -> None:
         self.address = f"unix://{directory}/sock"
         config = directory / "daemon.json"
         config.write_text(json.dumps({"runtimes": {"cloche": {"path": runtime}}}))
@@ -197,7 +200,9 @@ class Dockerd(Daemon):
             f"--pidfile={directory}/pid",
         ]
         networks = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
-        command = [peer("dockerd"), "--config-file", str(config), *places, *networks, "--host", self.address]
+        below = ["--containerd", containerd] if containerd else []
+        command = [peer("dockerd"), "--config-file", str(config), *places, *networks, *below]
+        command += ["--host", self.address]
         super().__init__(command, directory / "log")
         self.wait_for(socket.AF_UNIX, f"{directory}/sock")
 
