@@ -35,6 +35,7 @@ ECHO = Service(
     "cloche.test.Echo",
     Method("Say", Note, Note),
     Method("Slow", Note, Note),
+    Method("Big", Note, Note),
     Method("Hang", Note, Note),
     Method("Fail", Note, Note),
     Method("Break", Note, Note),
@@ -66,6 +67,10 @@ class Echo:
     async def slow(self, call: Call, request: Note) -> Note:
         """What was said, from a thread."""
         return await call.run(lambda: request, lane="slow")
+
+    def big(self, call: Call, request: Note) -> Note:
+        """As many bytes as the request says."""
+        return Note(data=bytes(request.number))
 
     async def hang(self, call: Call, request: Note) -> Note:
         """Never answers."""

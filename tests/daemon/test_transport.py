@@ -208,7 +208,7 @@ def test_stopping_lets_calls_finish_and_ends_those_that_do_not(server: Server) -
     with pytest.raises(grpc.RpcError) as caught:
         waiting.result(timeout=10)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert server.echo.ended == 1
+    wait_until(lambda: server.echo.ended == 1)
     client.channel.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from struct import Struct
 from typing import cast
 
@@ -14,12 +15,14 @@ from cloche.wire.http2_limits import Limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from cloche.daemon.call import Call
     from cloche.daemon.services import Services
 
 _CREDENTIALS = Struct("3i")
 _WRITE_AHEAD = 1 << 20
+_BACKLOG = 1024
 
 
 class Connections:
@@ -36,8 +39,11 @@ class Connections:
     async def serve(self, listener: socket.socket, protocol: Callable[[Connections], ServerProtocol]) -> None:
         """Take connections from a listening socket, which is ours from now on."""
         loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {"sock": listener, "backlog": _BACKLOG}
+        if listener.family == socket.AF_UNIX and sys.version_info >= (3, 13):
+            options["cleanup_socket"] = False  # whether the file is ours to remove, `Listener` knows
         create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        self._servers.append(await create(lambda: protocol(self), sock=listener, backlog=1024))
+        self._servers.append(await create(lambda: protocol(self), **options))
 
     def add(self, connection: ServerProtocol) -> None:
         """A connection is there."""

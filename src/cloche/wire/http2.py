@@ -79,6 +79,9 @@ class Connection(Sender):
         position = 0
         if self._preface:
             position = self._skip_preface(source)
+            if not position:
+                self._held[:] = source
+                return
         size = len(source)
         unpack, limit = frames.HEADER.unpack_from, self.limits.frame_size
         while size - position >= frames.HEADER_SIZE:
