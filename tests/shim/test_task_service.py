@@ -110,7 +110,7 @@ def test_a_program_that_is_missing_is_said_in_the_words_engines_look_for(
 
 def test_a_container_whose_program_is_missing_is_not_created(shim: Served, sleeper: Bundle) -> None:
     sleeper.command("/no/such/program")
-    with pytest.raises(StatusError, match="OCI runtime create failed: .*no such file or directory"):
+    with pytest.raises(StatusError, match=r"OCI runtime create failed: .*no such file or directory"):
         shim.create(sleeper)
 
 
@@ -120,7 +120,7 @@ def test_a_container_whose_program_cannot_be_executed_is_stopped(shim: Served, s
     script.chmod(0o755)
     sleeper.command("/script")
     shim.create(sleeper)
-    with pytest.raises(StatusError, match="OCI runtime start failed: .*no such file or directory"):
+    with pytest.raises(StatusError, match=r"OCI runtime start failed: .*no such file or directory"):
         shim.start()
     assert shim.wait() != 0
     shim.delete()
