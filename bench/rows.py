@@ -7,9 +7,11 @@ import subprocess
 from collections.abc import Callable
 from itertools import count
 
+from bench import shims
 from bench.measure import Work, command, side_by_side
 from bench.stage import Stage
 from bench.table import Row
+from bench.unary import measure
 from tests.peers import peer
 
 
@@ -89,10 +91,16 @@ def commands(stage: Stage, rounds: int) -> list[Row]:
     ]
 
 
+def unary(stage: Stage, rounds: int) -> list[Row]:
+    """What a call costs the daemon before it does anything."""
+    return measure(stage.path, rounds)
+
+
 ALL: dict[str, Callable[[Stage, int], list[Row]]] = {
     "runtime": runtime,
     "embedded": embedded,
     "library": library,
     "pull": pull,
     "commands": commands,
+    "unary": unary,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sys
@@ -87,7 +88,12 @@ class Stage:
     @cached_property
     def containerd(self) -> Containerd:
         """A containerd that has the image."""
-        containerd = Containerd(self.directory("containerd"))
+        # Where it finds our shim, and where that founds its warm parent.
+        found = {
+            "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}",
+            "CLOCHE_STATE": str(self.path / "shims"),
+        }
+        containerd = Containerd(self.directory("containerd"), found)
         done = containerd.run("images", "import", str(self.archive))
         if done.returncode:
             raise RuntimeError(done.stderr)

@@ -10,19 +10,21 @@ from dataclasses import dataclass
 class Row:
     """One comparison.
 
-    seconds: the medians of our work and of theirs. must, aim: ratios; not every row has a must.
+    values: the medians of our work and of theirs: seconds, or what the unit says. must, aim: ratios;
+    not every row has a must.
     """
 
     work: str
     beside: str
-    seconds: Sequence[float]
+    values: Sequence[float]
     must: float | None
     aim: float
+    unit: str = "ms"
 
     @property
     def ratio(self) -> float:
-        """Our time in units of theirs."""
-        return self.seconds[0] / self.seconds[1]
+        """Our value in units of theirs."""
+        return self.values[0] / self.values[1]
 
     @property
     def verdict(self) -> str:
@@ -38,13 +40,14 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The row's texts in the order of the heading."""
-        milliseconds = [f"{seconds * 1000:.1f}" for seconds in self.seconds]
+        scale = 1000 if self.unit == "ms" else 1
+        values = [f"{value * scale:.1f} {self.unit}" for value in self.values]
         must = "-" if self.must is None else f"{self.must:.2f}"
         ratios = [f"{self.ratio:.2f}", must, f"{self.aim:.2f}"]
-        return (self.work, self.beside, *milliseconds, *ratios, self.verdict)
+        return (self.work, self.beside, *values, *ratios, self.verdict)
 
 
-HEADING = ("work", "beside", "ours ms", "theirs ms", "ratio", "must", "aim", "")
+HEADING = ("work", "beside", "ours", "theirs", "ratio", "must", "aim", "")
 TEXT_COLUMNS = (0, 1, 7)
 
 
