@@ -29,12 +29,16 @@ _HEADERS = {
 }
 _DEFAULT = ("PID", "Name", "State", "WaitsFor", "HeldBy", "Remedy")
 _FRAMES_SHOWN = 8
+# Around every system call, and so of no interest.
+_ENTRIES = ("do_syscall", "entry_SYSCALL", "el0", "invoke_syscall", "__x64_sys_", "__arm64_sys_", "ksys_")
 
 
 def _why_stuck(session: Session, parsed: Parsed) -> int:
     findings = session.engine.why_stuck(parsed.arguments[0])
     stuck = [finding for finding in findings if finding.stuck]
-    chosen = findings if parsed.on("all") or not stuck else stuck
+    # What has a remedy is worth knowing, even if nothing waits for it yet.
+    worth = [finding for finding in findings if finding.stuck or finding.remedy]
+    chosen = findings if parsed.on("all") or not stuck else worth
     form = parsed.text("format")
     if form:
         write(table.rendered([_row(finding) for finding in chosen], _HEADERS, _DEFAULT, form=form))
@@ -43,7 +47,7 @@ def _why_stuck(session: Session, parsed: Parsed) -> int:
         line("nothing is stuck: every process waits for what programs wait for")
     write(table.aligned([["PID", "NAME", "STATE", "WAITS FOR"], *(_cells(finding) for finding in chosen)]))
     for finding in chosen:
-        if finding.stuck:
+        if finding.stuck or finding.remedy:
             write(_details(finding))
     return 0
 
@@ -55,7 +59,8 @@ def _cells(finding: Finding) -> list[str]:
 
 def _details(finding: Finding) -> str:
     """The lines below the table about one that is stuck; none where there is nothing to add."""
-    frames = " < ".join(finding.stack[:_FRAMES_SHOWN]) or finding.wchan
+    inner = [frame for frame in finding.stack if not frame.startswith(_ENTRIES)]
+    frames = " < ".join(inner[:_FRAMES_SHOWN]) or finding.wchan
     words = {
         "command": finding.command,
         "kernel": frames,

@@ -15,11 +15,14 @@ from cloche.engine.engine import Engine
 from cloche.engine.options import Options
 from cloche.engine.stuck.diagnosis import diagnose, explain
 from cloche.engine.stuck.findings import Finding, Wait
+from cloche.engine.stuck.targets import occupied
 from cloche.errors import NotFound
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import layout
 from cloche.kernel.threads import thread
+from tests.bundles import Bundle
 from tests.fuse import DeafMount
+from tests.peers import peer
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -265,7 +268,45 @@ def test_a_process_that_ignores_sigterm_is_told_apart(start: Start) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     found = diagnose([process.pid], first=process.pid)
-    assert any("ignores SIGTERM" in one.waits_for and one.stuck for one in found)
+    (note,) = [one for one in found if "ignores SIGTERM" in one.waits_for]
+    assert not note.stuck
+    subprocess.run(["sh", "-c", note.remedy], check=True)
+    assert process.wait(5) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("runtime", ["cloche-runc", "runc"])
+def test_a_created_container_waits_at_its_gate(
+    bundle: Bundle, cgroup_parent: str, tmp_path: Path, cloche_runc: str, runtime: str
+) -> None:
+    program = cloche_runc if runtime == "cloche-runc" else peer("runc")
+    bundle.linux["cgroupsPath"] = f"{cgroup_parent}/one"
+    bundle.command("/bin/sleep", "1000")
+    command = [program, "--root", str(tmp_path / "root")]
+    create = [*command, "create", "--bundle", str(bundle.path), "--pid-file", str(tmp_path / "pid"), "gated"]
+    subprocess.run(create, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=20)
+    try:
+        pid = int((tmp_path / "pid").read_text())
+        at_gate = [one for one in diagnose([pid], first=pid) if "to be started" in one.waits_for]
+        assert at_gate
+    finally:
+        subprocess.run([*command, "delete", "--force", "gated"], check=True, timeout=20)
+
+
+def test_a_hook_that_hangs_is_named_while_its_container_is_being_made(
+    start: Start, bundle: Bundle, cgroup_parent: str, tmp_path: Path, cloche_runc: str
+) -> None:
+    bundle.linux["cgroupsPath"] = f"{cgroup_parent}/one"
+    hook = {"path": "/bin/sleep", "args": ["sleep", "1000"]}
+    bundle.config["hooks"] = {"createRuntime": [hook]}
+    bundle.command("/bin/true")
+    root = tmp_path / "root"
+    command = [cloche_runc, "--root", str(root)]
+    creating = start(*command, "create", "--bundle", str(bundle.path), "hooked", stderr=subprocess.DEVNULL)
+    found = wait_until(lambda: occupied(str(root / "hooked"), set()))
+    assert f"{creating.pid} (" in found[0].waits_for
+    wait_until(lambda: "sleep 1000" in occupied(str(root / "hooked"), set())[0].waits_for)
+    subprocess.run(["sh", "-c", occupied(str(root / "hooked"), set())[0].remedy], check=True)
+    assert creating.wait(10) != 0
 
 
 def test_a_container_is_found_by_name_and_by_process(engine: Engine) -> None:

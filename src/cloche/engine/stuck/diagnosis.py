@@ -33,7 +33,7 @@ def diagnose(pids: Iterable[int], *, first: int, container_id: str = "") -> list
     """
     found = [Finding.of_container(wait) for wait in (cgroups.conditions(first) if first else ())]
     stopped = bool(first) and cgroups.frozen(first) is not None
-    frozen = Wait("its cgroup to be thawed") if stopped else None
+    frozen = Wait("its cgroup to be thawed", stuck=False) if stopped else None
     seen = 0
     for pid in pids:
         for thread in threads.threads(pid):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cloche.kernel.threads import Thread
 
 _SIGKILL, _SIGTERM = 9, 15
-_PR_MAIN = 1
+_PID_ONE = 1
 _WAITING_FOR_CHILDREN = ("wait4", "waitid")
 
 
@@ -59,7 +59,10 @@ def gate(thread: Thread, container_id: str) -> Wait | None:
 
 
 def deaf_to(thread: Thread) -> Wait | None:
-    """Why asking a container's first process to end (SIGTERM) does nothing; None where it does something."""
+    """Why asking a container's first process to end (SIGTERM) does nothing; None where it does something.
+
+    That is no waiting, but makes stopping it wait: a `cloche stop` for its time-out, others for ever.
+    """
     masks = thread.signals
     remedy = f"kill -KILL {thread.pid}"
     if masks.is_pending(_SIGKILL) and thread.state == "D":
@@ -67,14 +70,12 @@ def deaf_to(thread: Thread) -> Wait | None:
             "the end of its wait: it was killed already, and dies as soon as the kernel lets go of it"
         )
     if masks.ignores(_SIGTERM):
-        return Wait("nothing: it ignores SIGTERM, so that stopping it waits for the time-out", "", remedy)
+        return Wait("SIGKILL, if it is to end: it ignores SIGTERM", "", remedy, stuck=False)
     if masks.blocks(_SIGTERM) and masks.is_pending(_SIGTERM):
-        return Wait("nothing: it blocks SIGTERM, which was sent and waits to be received", "", remedy)
-    if thread.inner == _PR_MAIN and not masks.catches(_SIGTERM):
-        why = "it is process 1 of its pid namespace and has no handler, so that the kernel drops the signal"
-        return Wait(
-            f"nothing: SIGTERM does nothing to it: {why}", "", f"{remedy} (and run it with an init: --init)"
-        )
+        return Wait("SIGKILL, if it is to end: it blocks SIGTERM, and one was sent", "", remedy)
+    if thread.inner == _PID_ONE and not masks.catches(_SIGTERM):
+        why = "it is process 1 of its pid namespace without a handler, so the kernel drops the signal"
+        return Wait(f"SIGKILL, if it is to end: SIGTERM does nothing: {why}", "", remedy, stuck=False)
     return None
 
 

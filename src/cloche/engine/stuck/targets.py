@@ -6,6 +6,7 @@ import os
 
 from cloche.engine.stuck.diagnosis import diagnose, relatives
 from cloche.engine.stuck.findings import Finding, Wait, named
+from cloche.engine.stuck.lifecycle import descendants_of
 from cloche.errors import NotFound
 from cloche.kernel import threads
 from cloche.kernel.file_locks import file_locks
@@ -44,11 +45,10 @@ def of_container(context: Context, row: Container) -> list[Finding]:
         container = RuntimeContainer.load(context.runtime_root, row.id)
     except NotFound:
         raise NotFound(f"container {row.name!r} has no process: it does not run") from None
-    working = _working_on(container.folder.path)
     inside = container.processes() if container.has_cgroups else []
     pids = [*([container.pid] if container.pid else []), *inside]
     found = diagnose(dict.fromkeys(pids), first=container.pid, container_id=row.name)
-    return [*_occupied(working, set(pids)), *found]
+    return [*occupied(container.folder.path, set(pids)), *found]
 
 
 def _working_on(folder: str) -> list[int]:
@@ -65,23 +65,23 @@ def _working_on(folder: str) -> list[int]:
     ]
 
 
-def _occupied(working: list[int], inside: set[int]) -> list[Finding]:
-    """The processes of whoever works on the container (a runtime and its hooks), but not the container's."""
-    from cloche.engine.stuck.lifecycle import descendants_of
+def occupied(folder: str, inside: set[int]) -> list[Finding]:
+    """Whoever works on a container just now and waits for processes of its own: hooks, above all.
 
+    folder: of the container's state, which is locked meanwhile. inside: the container's own processes.
+    """
     found: list[Finding] = []
-    for pid in working:
+    for pid in _working_on(folder):
         below = [one for one in descendants_of(pid)[1:] if one not in inside]
-        words = ", ".join(threads.command_line(one, "?") for one in below)
         if not below:
             continue
+        words = ", ".join(threads.command_line(one, "?") for one in below)
         wait = Wait(
-            f"{named(pid)}, which works on the container, and waits for a hook or stage: {words}",
+            f"{named(pid)}, which works on the container and waits for {words}",
             ", ".join(named(one) for one in below),
-            f"kill {below[0]}",
+            f"kill {below[-1]}",
         )
-        found.append(Finding.of_container(wait))
-        found += diagnose(below, first=0)
+        found += [Finding.of_container(wait), *diagnose(below, first=0)]
     return found
 
 
