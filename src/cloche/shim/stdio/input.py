@@ -45,6 +45,16 @@ def open_fifo(path: str) -> tuple[int, int]:
         raise unusable(path, error) from None
 
 
+def open_input_file(path: str) -> int:
+    """A file to read, whatever it is. Never waits."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise unusable(path, error) from None
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 class Input:
     """From a fifo to a process. Owns the ends of the fifo, and the sink."""
 

@@ -60,31 +60,41 @@ class Logger:
         self._timers: list[Timer] = []
         self._told: Callable[[], None] = _nobody
         self._discarding: list[Pump] = []
-        out, out_end = os.pipe2(os.O_CLOEXEC)
-        err, err_end = os.pipe2(os.O_CLOEXEC)
-        self._readers = [out, err]
-        self._writers = [out_end, err_end]
-        ready, ready_end = os.pipe2(os.O_CLOEXEC)
+        self._readers: list[int] = []
+        self._writers: list[int] = []
         try:
-            self._spawn(target, environment, (out, err, ready_end))
-            os.close(ready_end)
-            ready_end = -1
-            self._wait_until_ready(ready, must_say=target.scheme == BINARY_V2, ready_s=ready_s)
+            self._add_pipe()
+            self._add_pipe()
+            self._start(target, environment, ready_s)
         except BaseException:
             self._give_up()
             raise
+
+    def _add_pipe(self) -> None:
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        self._readers.append(reading)
+        self._writers.append(writing)
+
+    def _start(self, target: Target, environment: dict[str, str], ready_s: float) -> None:
+        ready, telling = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                self._spawn(target, environment, (*self._readers, telling))
+            finally:
+                os.close(telling)
+            self._wait_until_ready(ready, must_say=target.scheme == BINARY_V2, ready_s=ready_s)
         finally:
             os.close(ready)
-            if ready_end >= 0:
-                os.close(ready_end)
 
-    def _spawn(self, target: Target, environment: dict[str, str], ends: tuple[int, int, int]) -> None:
-        # Away from 3 to 5 first, where one could be overwritten before it is copied.
-        copies = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE) for end in ends]
+    def _spawn(self, target: Target, environment: dict[str, str], ends: tuple[int, ...]) -> None:
         null = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
-        given = [(os.POSIX_SPAWN_DUP2, copy, number) for number, copy in enumerate(copies, 3)]
         words = [word for pair in target.options for word in pair]
+        copies: list[int] = []
         try:
+            # Away from 3 to 5 first, where one could be overwritten before it is copied.
+            for end in ends:
+                copies.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE))
+            given = [(os.POSIX_SPAWN_DUP2, copy, number) for number, copy in enumerate(copies, 3)]
             with CLAIMS:
                 self._pid = os.posix_spawn(
                     target.path,

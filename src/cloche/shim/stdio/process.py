@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cloche.errors import FailedPrecondition
 from cloche.shim.stdio.console import ConsoleSink, resize
 from cloche.shim.stdio.input import Input
 from cloche.shim.stdio.pump import Pump
@@ -11,9 +12,12 @@ from cloche.shim.stdio.sinks import NullSink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
 
     from cloche.shim.loop import Loop, Timer
+    from cloche.shim.stdio.audience import Audience
+    from cloche.shim.stdio.logfile import LogFile
     from cloche.shim.stdio.logger import Logger
     from cloche.shim.stdio.pump import Sink
 
@@ -40,6 +44,9 @@ class Stdio:
         self._typed: tuple[int, int] = (-1, -1)
         self._screen: Sink | None = None
         self._loggers: list[Logger] = []
+        self._logs: list[LogFile] = []
+        self._audience: Audience | None = None
+        self._attached_type = False
         self._console = -1
         self._timers: list[Timer] = []
         self._done: Callable[[], None] | None = None
@@ -60,6 +67,35 @@ class Stdio:
     def add_logger(self, logger: Logger) -> None:
         """A program reads the output; its end belongs to the end of the streams."""
         self._loggers.append(logger)
+
+    def add_log(self, log: LogFile) -> None:
+        """A log of ours; closed with the streams."""
+        self._logs.append(log)
+
+    @property
+    def audience(self) -> Audience:
+        """Who is attached; there may be some from now on."""
+        if self._audience is None:
+            from cloche.shim.stdio.audience import Audience
+
+            self._audience = Audience(self._loop)
+        return self._audience
+
+    def add_recorded(self, reading: int, stream: str, log: LogFile | None) -> None:
+        """What comes out of a pipe goes to a log, and to those who are attached."""
+        from cloche.shim.stdio.recorded import RecordedSink
+
+        sink = RecordedSink(self._loop, stream, log, self.audience)
+        pump = Pump(self._loop, reading, sink, ended=self._ask)
+        sink.resume = pump.resume
+        self.audience.pumps.append(pump.resume)
+        self._outputs.append(pump)
+
+    def add_attached_input(self, writing: int) -> None:
+        """What those who are attached type goes to the process; -1: to its terminal."""
+        self._attached_type = True
+        if writing >= 0:
+            self.audience.take_input_to(writing)
 
     def expect_console(self, screen: Sink, typed: tuple[int, int]) -> None:
         """There will be a terminal. typed: a client's fifo, or (-1, -1)."""
@@ -86,18 +122,33 @@ class Stdio:
         self.child = (-1, -1, -1)
 
     def attach_console(self, master: int) -> None:
-        """Move what is typed and printed. master: of the process's pty; owned from now on."""
+        """Move what is typed and printed. master: of the process's pty; owned from now on.
+
+        Raises OSError when there are no descriptors left.
+        """
         if self._closed or self._screen is None:
             os.close(master)
             return
+        try:
+            self._connect_keyboard(master)
+        except OSError:
+            os.close(master)
+            raise
         self._console = master
         screen, self._screen = self._screen, None
+        # First, since what is recorded comes out of it.
+        self._outputs.insert(0, Pump(self._loop, master, screen, instead=NullSink, ended=self._hung_up))
+        self._move()
+
+    def _connect_keyboard(self, master: int) -> None:
         if self._typed[0] >= 0:
             keyboard = ConsoleSink(os.dup(master))
             self._input = Input(self._loop, self._typed, keyboard, ended=self._typed_all)
             self._typed = (-1, -1)
-        self._outputs.append(Pump(self._loop, master, screen, instead=NullSink, ended=self._hung_up))
-        self._move()
+        elif self._audience is not None:
+            if self._attached_type:
+                self._audience.take_input_to(os.dup(master))
+            self._audience.console = master
 
     def _typed_all(self) -> None:
         # As under containerd a terminal without input is hung up, but not before its reader saw the end.
@@ -110,6 +161,8 @@ class Stdio:
 
     def _hung_up(self) -> None:
         self._console = -1
+        if self._audience is not None:
+            self._audience.console = -1
         self._ask()
 
     def resize(self, width: int, height: int) -> None:
@@ -121,6 +174,30 @@ class Stdio:
         """The process reads an end of file behind what was written before."""
         if self._input is not None:
             self._input.close_soon()
+        if self._audience is not None:
+            self._audience.feed_end()
+
+    def serve_attach(self, listener: socket, *, input_ends: bool = False, hold_s: float = 0) -> None:
+        """Let clients attach through a listening socket, by `cloche.shim.frames`.
+
+        listener: owned from now on. input_ends: whether the end of a client's input is the process's.
+        hold_s: output waits so many seconds for the first one. Raises FailedPrecondition where output
+        goes to others: fifos, files and logging programs have no audience.
+        """
+        if self._audience is None:
+            listener.close()
+            raise FailedPrecondition("nobody can attach: output goes to json-file://, cri:// or attach://")
+        self._audience.serve(listener, input_ends=input_ends, hold_s=hold_s)
+
+    def tell_exit(self, code: int) -> None:
+        """After `finish`: tell those who are attached, and who still come until `close`."""
+        if self._audience is not None:
+            self._audience.tell_exit(code)
+
+    def reopen_logs(self) -> None:
+        """Go on in new files: the old ones were renamed. Raises FailedPrecondition, and keeps those."""
+        for log in self._logs:
+            log.reopen()
 
     def finish(self, done: Callable[[], None]) -> None:
         """The process has ended: hand on what it left, then done() from the loop, once.
@@ -145,9 +222,17 @@ class Stdio:
         if self._done is not None and over:
             done, self._done = self._done, None
             self._cancel_timers()
+            self._close_logs()
             self._loop.call_soon(done)
 
+    def _close_logs(self) -> None:
+        for log in self._logs:
+            log.close()
+        self._logs.clear()
+
     def _cut(self) -> None:
+        if self._audience is not None:
+            self._audience.abandon()
         for pump in self._outputs:
             pump.drain()
             pump.end()
@@ -162,6 +247,8 @@ class Stdio:
             if descriptor >= 0:
                 os.close(descriptor)
         self._typed = (-1, -1)
+        if self._audience is not None:
+            self._audience.close_input()
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:
@@ -184,6 +271,9 @@ class Stdio:
         for logger in self._loggers:
             logger.close()
         self._loggers.clear()
+        self._close_logs()
+        if self._audience is not None:
+            self._audience.close()
 
 
 def _nothing() -> None:

@@ -121,9 +121,10 @@ class Pump:
                 return
         if self.sink.partial:
             # An edge is told once only: what is left must be remembered here.
-            self._loop.call_soon(self._again)
+            self._loop.call_soon(self.resume)
 
-    def _again(self) -> None:
+    def resume(self) -> None:
+        """Look again: a sink without a descriptor has room again."""
         if self._watched >= 0:
             self._ready()
 

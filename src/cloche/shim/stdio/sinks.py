@@ -80,9 +80,11 @@ class FifoSink(PipeSink):
         """Close the writing side, once for all. What is not read yet can still be, until `close`."""
         if self.descriptor >= 0:
             if unread(self.descriptor):
-                self._reading = os.open(
-                    f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-                )
+                try:
+                    self._reading = _reopen(self.descriptor, os.O_RDONLY)
+                except OSError:
+                    # EMFILE: who reads now still gets all of it.
+                    pass
             super().close()
 
     def close(self) -> None:
