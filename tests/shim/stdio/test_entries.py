@@ -40,7 +40,7 @@ def test_nothing_is_lost_or_made_up(parts: list[bytes]) -> None:
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_both_formats_keep_every_byte(text: bytes, whole: bool) -> None:  # noqa: FBT001
+def test_both_formats_keep_every_byte(text: bytes, whole: bool) -> None:
     text = text.replace(b"\n", b"")
     entry = json.loads(json_file("stderr", text, whole, MOMENT))
     assert entry["log"].encode("utf-8", "surrogateescape") == text + b"\n" * whole

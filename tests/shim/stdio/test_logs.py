@@ -47,7 +47,7 @@ def test_a_json_file_has_each_line_with_its_stream(shim: Shim, tmp_path: Path) -
 
 def test_a_cri_log_tells_whole_lines_from_pieces(shim: Shim, tmp_path: Path) -> None:
     log = tmp_path / "0.log"
-    run(shim, both(f"cri://{log}"), "head -c 40000 /dev/zero | tr '\\0' x; echo; printf end")
+    run(shim, both(f"cri://{log}"), "printf '%40000s\\nend' x")
     lines = [line.split(" ", 3) for line in log.read_text().splitlines()]
     assert [(stream, tag, len(rest)) for _, stream, tag, rest in lines] == [
         ("stdout", "P", 16384),
@@ -185,7 +185,7 @@ def small_disk(tmp_path: Path, root: None) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("scheme", ["json-file", "cri", "file"])
-def test_a_full_disk_costs_lines_and_not_the_program(shim: Shim, small_disk: Path, scheme: str) -> None:
+def test_a_full_disk_costs_lines_and_not_the_program(small_disk: Path, shim: Shim, scheme: str) -> None:
     log = small_disk / "log"
     stdio = shim.open(Uris(stdin=fifo(small_disk.parent, "in"), stdout=f"{scheme}://{log}"))
     process = shim.spawn(stdio, "sh", "-c", "seq 1 50000; read go; echo after")
@@ -207,7 +207,7 @@ def idle(pid: int) -> bool:
     return "read" in Path(f"/proc/{pid}/wchan").read_text()
 
 
-def test_what_a_full_disk_took_are_whole_entries(shim: Shim, small_disk: Path) -> None:
+def test_what_a_full_disk_took_are_whole_entries(small_disk: Path, shim: Shim) -> None:
     run(shim, both(f"json-file://{small_disk}/log"), "seq 1 50000")
     lines = (small_disk / "log").read_text().splitlines()
     assert [json.loads(line)["log"] for line in lines][:3] == ["1\n", "2\n", "3\n"]

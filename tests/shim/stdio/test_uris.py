@@ -72,7 +72,6 @@ def test_any_text_is_a_target_or_refused(text: str) -> None:
     for uri in (text, f"file:///{text}", f"binary:///x?{text}"):
         try:
             target = parse(uri)
-        except InvalidArgument as error:
-            assert "\n" not in str(error)
-        else:
-            assert target.path.startswith("/") or target.scheme in ("", "attach")
+        except InvalidArgument:
+            continue
+        assert target.path.startswith("/") or target.scheme in ("", "attach")

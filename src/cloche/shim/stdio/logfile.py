@@ -87,15 +87,17 @@ class LogFile:
     def _store(self, data: bytes) -> None:
         if self._descriptor < 0:
             self._open()
-        rest = data
+        written = 0
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:] if written else data)
         except OSError:
-            # Half an entry would make the next one unreadable.
-            os.ftruncate(self._descriptor, self._size)
+            # Half an entry would make the next one unreadable; each ends with its only newline.
+            written = data.rfind(b"\n", 0, written) + 1
+            os.ftruncate(self._descriptor, self._size + written)
             raise
-        self._size += len(data)
+        finally:
+            self._size += written
 
     def _rotate(self) -> None:
         self.close()

@@ -38,6 +38,10 @@ class Target(Record):
 
 def parse(uri: str) -> Target:
     """Take a URI apart. Raises InvalidArgument for a scheme or a form that is not listed above."""
+    try:
+        os.fsencode(uri)
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"stdio {uri!r}: not a text that a path could be") from None
     if "\0" in uri:
         raise InvalidArgument(f"stdio {uri!r}: a path cannot hold a NUL")
     if not uri:
