@@ -19,7 +19,9 @@ from cloche.api.introspection import IntrospectionService
 from cloche.api.leases import Leases
 from cloche.api.namespaces import Namespaces
 from cloche.api.snapshots import Snapshots
+from cloche.api.streaming import Streaming
 from cloche.api.tasks import Tasks
+from cloche.api.transfer import Transfer
 from cloche.api.version import VersionService
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
@@ -98,12 +100,14 @@ class Server:
         return TaskManager(places.root, places.state, daemon, publish=host.publish, run=run)
 
     def _add_services(self, services: Services, host: Host, manager: TaskManager) -> None:
-        events = Events(host)
+        events, streaming = Events(host), Streaming()
         for each in (
             *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Content, Snapshots, Diff)),
             Tasks(host, manager),
             events,
             Forwarding(events),
+            streaming,
+            Transfer(host, streaming),
             VersionService(),
             IntrospectionService(self._places.root),
             HealthService(lambda: {service.full_name for service in services}),
