@@ -10,8 +10,8 @@ import os
 import stat
 
 from cloche.errors import InvalidArgument, NotFound
-from cloche.image.elf import Elf
 from cloche.image.libraries import CACHE, Finder, open_elf
+from cloche.kernel.elf import Elf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import os
 from struct import error as struct_error
 from struct import unpack_from
 
-from cloche.image import elf
+from cloche.kernel import elf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cloche.image.elf import Elf
+    from cloche.kernel.elf import Elf
 
 CACHE = "/etc/ld.so.cache"
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"

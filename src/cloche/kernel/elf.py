@@ -7,8 +7,8 @@ anything). Reads are bounded, and a damaged file is simply not an ELF file that 
 from __future__ import annotations
 
 import os
-from struct import error as struct_error
-from struct import unpack_from
+from _struct import error as struct_error
+from _struct import unpack_from
 
 from cloche.spec.record import Record
 
