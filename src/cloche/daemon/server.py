@@ -23,6 +23,7 @@ from cloche.api.streaming import Streaming
 from cloche.api.tasks import Tasks
 from cloche.api.transfer import Transfer
 from cloche.api.version import VersionService
+from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
 from cloche.daemon.services import Services
@@ -77,15 +78,19 @@ class Server:
         connections = Connections(services)
         manager = self._tasks(host, connections)
         self._add_services(services, host, manager)
+        collector = Collector(host.all(), connections.lanes)
+        host.on_garbage = collector.request
         await manager.load()
         following = follow_others(host)
         listeners = await self._listen(connections)
+        collector.begin()
         _log.info("serving on %s", self._places.address)
         _notify("READY=1")
         await _told_to_stop()
         _notify("STOPPING=1")
         for listener in listeners:
             listener.remove()
+        await collector.close()
         await connections.stop(STOP_GRACE_S)
         await manager.close()
         following.close()

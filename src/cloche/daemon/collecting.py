@@ -1,0 +1,78 @@
+"""When the daemon collects garbage: soon after something was removed, at its start, and once an hour.
+
+What removed names stood for goes at once; all else that nothing refers to stays for its day of
+grace (store.collect). Removals that come close together are collected together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from cloche.engine.collection import collect as collect_orphans
+from cloche.engine.image_removal import collect_released
+from cloche.errors import ClocheError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.daemon.lanes import Lanes
+    from cloche.engine.context import Context
+
+_log = logging.getLogger("cloche.gc")
+
+DELAY_S = 0.1
+INTERVAL_S = 3600.0
+
+
+class Collector:
+    """One daemon's collector. `begin` starts it; `request` may be called from any thread."""
+
+    def __init__(self, context: Context, lanes: Lanes) -> None:
+        self._context = context
+        self._lanes = lanes
+        self._loop = asyncio.get_running_loop()
+        self._released: set[str] = set()
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Collect now, and from then on when there is reason to."""
+        self._wanted.set()
+        self._task = self._loop.create_task(self._run())
+
+    def request(self, digests: tuple[str, ...]) -> None:
+        """Something was removed; digests: what removed names stood for."""
+        self._loop.call_soon_threadsafe(self._note, digests)
+
+    def _note(self, digests: tuple[str, ...]) -> None:
+        self._released.update(digests)
+        self._wanted.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._wanted.wait(), INTERVAL_S)
+            except TimeoutError:
+                pass
+            await asyncio.sleep(DELAY_S)
+            self._wanted.clear()
+            try:
+                await self._lanes.run_in("general", "gc", self._collect)
+            except (ClocheError, OSError) as error:
+                _log.warning("cannot collect garbage: %s", error)
+
+    def _collect(self) -> None:
+        released = tuple(self._released)
+        self._released.difference_update(released)
+        collect_orphans(self._context)
+        gone = collect_released(self._context, released)
+        if gone.content or gone.snapshots or gone.leases:
+            _log.info(
+                "collected %d blobs (%d bytes), %d snapshots, %d leases",
+                *(len(gone.content), gone.freed_bytes, len(gone.snapshots), len(gone.leases)),
+            )
+
+    async def close(self) -> None:
+        """Begin no more collections."""
+        if self._task is not None:
+            self._task.cancel()
