@@ -15,6 +15,7 @@ from tests.peers import peer
 from tests.vm.checkpoints import add_criu
 from tests.vm.initramfs import Initramfs
 from tests.vm.kernel import kernel
+from tests.vm.systemd import add_systemd
 
 CHECKOUT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -79,12 +80,18 @@ class Guest:
         self._process.communicate()
 
 
-def boot(scratch: Path) -> Guest:
-    """Make a guest in `scratch` and start it; the test ends here where qemu or a kernel are missing."""
+def boot(scratch: Path, *, systemd: bool = False) -> Guest:
+    """Make a guest in `scratch` and start it; the test ends here where qemu or a kernel are missing.
+
+    systemd: it is the first process, has the system's bus and manages user 1000 too.
+    """
     qemu = peer("qemu-system-x86_64")
     image, modules = kernel()
     with open(scratch / "initramfs", "wb") as output:
-        _fill(Initramfs(output), modules)
+        archive = Initramfs(output)
+        if systemd:
+            add_systemd(archive)
+        _fill(archive, modules)
     disk = scratch / "disk"
     with open(disk, "wb") as empty:
         empty.truncate(DISK_MB << 20)
@@ -110,7 +117,7 @@ def _fill(archive: Initramfs, modules: tuple[Path, ...]) -> None:
     archive.file("/init", (HERE / "init.sh").read_bytes(), 0o755)
     archive.copy(HERE / "init.inside.sh", "/init.inside")
     archive.copy(HERE / "agent.py", "/agent.py")
-    archive.file("/python", f"{CHECKOUT}/.venv/bin/python".encode())
+    archive.file("/python", f"{sys.prefix}/bin/python".encode())
     for module in modules:
         archive.copy(module, f"/modules/{module.name}")
     archive.file("/modules/order", "\n".join(module.name for module in modules).encode())

@@ -15,7 +15,7 @@ SUITES = {
     "checkpoints": "tests/runtime/criu",
     "engine": "tests/engine/test_containers.py -k 'memory or stats'",
 }
-PYTEST = f"cd {CHECKOUT} && .venv/bin/python -m pytest -q -m system --durations=10 --timeout=100"
+PYTEST = f"cd {CHECKOUT} && $(cat /python) -m pytest -q -m system --durations=10 --timeout=100"
 TIMEOUT_S = 240.0
 
 

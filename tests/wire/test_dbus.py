@@ -163,8 +163,11 @@ def test_the_reference_bus_understands_us_and_we_it(bus: str) -> None:
     connection = socket(AF_UNIX, SOCK_STREAM)
     try:
         connection.connect(bus)
-        connection.sendall(GREETING + asked.encode() + again.encode())
+        connection.sendall(GREETING)
         reader = Reader()
+        while not reader.greeted:
+            assert not list(reader.feed(connection.recv(65536)))
+        connection.sendall(asked.encode() + again.encode())
         answers: dict[int, Message] = {}
         while 2 not in answers:
             data = connection.recv(65536)

@@ -93,8 +93,8 @@ def create(
                 scope.settle(config)
         except BaseException:
             if scope:
-                scope.stop()
-            if cgroup.exists():
+                scope.abandon()
+            elif cgroup.exists():
                 cgroup.destroy()
             folder.remove()
             raise

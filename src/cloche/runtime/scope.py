@@ -45,6 +45,7 @@ class Scope:
     def __init__(self, unit: Unit, cgroup: Cgroup) -> None:
         self.unit = unit
         self.cgroup = cgroup
+        self._started = False
 
     @property
     def _unified(self) -> bool:
@@ -69,6 +70,7 @@ class Scope:
                 unified=self._unified,
                 extra=annotated_properties(config.get("annotations", {})),
             )
+        self._started = True
         # systemd makes it only in the hierarchies, and hands down the controllers, that it knows itself.
         limited(with_whole_percents(resources))
 
@@ -79,14 +81,24 @@ class Scope:
 
     def settle(self, config: Config) -> None:
         """Once the process is there: the limits that would have forbidden its clone."""
-        if needs_room(limits_of(config)):
+        if not needs_room(limits_of(config)):
+            return
+        try:
             self.tell({"pids": limits_of(config)["pids"]})
+        except FailedPrecondition:
+            return  # the program has ended already, and the unit with it
 
     def tell(self, resources: Section) -> Section:
         """Let systemd know of other limits. Returns those that are to be written to the files then."""
         with self._bus() as bus:
             systemd_unit.change(bus, self.unit, resources, unified=self._unified)
         return with_whole_percents(resources)
+
+    def abandon(self) -> None:
+        """After a failure: stop it and remove its cgroups, if it is ours and not another's of that name."""
+        if self._started:
+            self.stop()
+            self.cgroup.destroy()
 
     def stop(self) -> None:
         """Have systemd end and forget it."""

@@ -37,7 +37,8 @@ _FIELDS = {
 _FIELD_NAMES = {number: (name, kind) for name, (number, kind) in _FIELDS.items()}
 
 GREETING = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n"
-"""All that a client says before its first message, at once.
+"""All that a client says before its first message. That must wait for the answer (`Reader.greeted`):
+systemd does not look again at what it read together with these words.
 
 No user is named: the server takes the one that the kernel tells of the socket, so that it works from
 inside a user namespace, where one's own number is another.
@@ -78,16 +79,19 @@ class Message(Record):
 
 
 class Reader:
-    """Takes what a server sends, first its answer to GREETING, and gives the messages."""
+    """Takes what a server sends, first its answer to GREETING, and gives the messages.
+
+    greeted: whether that was a welcome.
+    """
 
     def __init__(self) -> None:
         self._data = bytearray()
-        self._greeted = False
+        self.greeted = False
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Add bytes; the messages that are complete now. Raises ProtocolError."""
         self._data += data
-        if not self._greeted and not self._greet():
+        if not self.greeted and not self._greet():
             return
         while len(self._data) >= _FIXED:
             size = _size(self._data)
@@ -104,7 +108,7 @@ class Reader:
             self._data[:] = rest
             word = line.partition(b" ")[0]
             if word == b"OK":
-                self._greeted = True
+                self.greeted = True
                 return True
             if word != b"DATA":
                 raise ProtocolError(f"the server refused to let us in: {line[:80].decode(errors='replace')}")

@@ -12,7 +12,7 @@ import time
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 from _socket import timeout as Timeout  # noqa: N812 - a class
 
-from cloche.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from cloche.errors import ClocheError, DeadlineExceeded, FailedPrecondition, Unavailable
 from cloche.wire.dbus import ANSWER, CALL, ERROR, GREETING, SIGNAL, Message, Reader
 from cloche.wire.dbus_values import ProtocolError
 
@@ -119,7 +119,7 @@ class Bus:
                 connection.connect(address)
                 bus = cls(connection, direct=address.endswith("/private"))
                 bus._begin()
-            except (OSError, ProtocolError) as error:
+            except (OSError, ProtocolError, ClocheError) as error:
                 connection.close()
                 reason = error.strerror if isinstance(error, OSError) else error
                 tried.append(f"{address.replace(chr(0), '@')}: {reason}")
@@ -137,6 +137,9 @@ class Bus:
 
     def _begin(self) -> None:
         self._connection.sendall(GREETING)
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self._reader.greeted:
+            self._receive(deadline)
         if self._direct:
             return  # whoever is connected directly is told of all jobs
         self._call_daemon("Hello")
