@@ -12,8 +12,9 @@ from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument, NotF
 from cloche.runtime.container import Container
 from cloche.runtime.create import create
 from cloche.runtime.failures import ExecFailed
+from cloche.shim import timestamps
 from cloche.shim.driver import Spawned
-from cloche.spec.document import load_file
+from cloche.spec.document import dumps, load_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class BuiltinDriver:
         """See Driver.create."""
         if checkpoint:
             raise Unimplemented("cannot restore from a checkpoint here")
-        return _worded("create", lambda: self._create(stdio, terminal=terminal))
+        self._log(b"")
+        return self._worded("create", lambda: self._create(stdio, terminal=terminal))
 
     def _create(self, stdio: Stdio, *, terminal: bool) -> Spawned:
         from cloche.kernel.mounts import assemble
@@ -97,7 +99,7 @@ class BuiltinDriver:
 
     def start(self) -> None:
         """See Driver.start."""
-        _worded("start", self._container.start)
+        self._worded("start", self._container.start)
 
     def execute(self, exec_id: str, process: dict[str, Any], *, stdio: Stdio, terminal: bool) -> Spawned:
         """See Driver.execute."""
@@ -105,7 +107,7 @@ class BuiltinDriver:
 
         validate_process(process, f"exec {exec_id}")
         settings: Any = {**process, "terminal": terminal}
-        return _worded("exec", lambda: _spawned(self._container.execute(settings, stdio=stdio)))
+        return self._worded("exec", lambda: _spawned(self._container.execute(settings, stdio=stdio)))
 
     def kill(self, signal: int, *, everyone: bool) -> None:
         """See Driver.kill."""
@@ -116,11 +118,11 @@ class BuiltinDriver:
 
     def pause(self) -> None:
         """See Driver.pause."""
-        _worded("pause", self._container.pause)
+        self._worded("pause", self._container.pause)
 
     def resume(self) -> None:
         """See Driver.resume."""
-        _worded("resume", self._container.resume)
+        self._worded("resume", self._container.resume)
 
     def update(self, resources: Mapping[str, Any]) -> None:
         """See Driver.update."""
@@ -129,7 +131,7 @@ class BuiltinDriver:
 
         validate_resources(resources, "resources")
         limits: Any = resources
-        _worded("update", lambda: update(self._container, limits))
+        self._worded("update", lambda: update(self._container, limits))
 
     def pids(self) -> list[int]:
         """See Driver.pids."""
@@ -151,23 +153,39 @@ class BuiltinDriver:
         """See Driver.cgroup."""
         return self._container.cgroup if self._container.has_cgroups else None
 
+    def _worded(self, action: str, work: Callable[[], _T]) -> _T:
+        """Do it; what goes wrong is logged, and begins as engines expect a runtime's failure to begin."""
+        prefix = f"OCI runtime {action} failed: "
+        try:
+            return work()
+        except ExecFailed as error:
+            failure: ClocheError = ExecFailed(f"{prefix}{error}", error.errno)
+        except ClocheError as error:
+            failure = type(error)(f"{prefix}{error}")
+        except FileNotFoundError as error:
+            failure = InvalidArgument(f"{prefix}{error.filename}: no such file or directory")
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            failure = FailedPrecondition(f"{prefix}{where}{error.strerror}")
+        self._log(dumps({"level": "error", "msg": str(failure), "time": timestamps.now()}) + b"\n")
+        raise failure
+
+    def _log(self, line: bytes) -> None:
+        """Append to log.json in the bundle, as other runtimes do; an empty line makes the file."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            log = os.open(f"{self.bundle}/log.json", flags, 0o644)
+        except OSError:
+            # The bundle is gone or read-only; the caller is told all the same.
+            return
+        try:
+            os.write(log, line)
+        except OSError:
+            return
+        finally:
+            os.close(log)
+
 
 def _spawned(process: Process) -> Spawned:
     """The same process in other hands: the descriptors are the receiver's now."""
     return Spawned(process.pid, process.pidfd, process.take_console())
-
-
-def _worded(action: str, work: Callable[[], _T]) -> _T:
-    """Do it; what goes wrong begins as engines above expect a runtime's failure to begin."""
-    prefix = f"OCI runtime {action} failed: "
-    try:
-        return work()
-    except ExecFailed as error:
-        raise ExecFailed(f"{prefix}{error}", error.errno) from None
-    except ClocheError as error:
-        raise type(error)(f"{prefix}{error}") from None
-    except FileNotFoundError as error:
-        raise InvalidArgument(f"{prefix}{error.filename}: no such file or directory") from None
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise FailedPrecondition(f"{prefix}{where}{error.strerror}") from None
