@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloche.shim.caller import Caller, parse_limits
+from tests.waiting import wait_until
 
 UNLIMITED = (1 << 64) - 1
 
@@ -33,7 +34,8 @@ def test_a_caller_is_known_by_its_words_and_environment(tmp_path: Path) -> None:
     with subprocess.Popen(words, stdin=subprocess.PIPE, env=environment, cwd=tmp_path) as child:
         caller = of(child.pid)
         try:
-            assert caller.command() == words
+            # Between the exec and the new program's first instruction there are no words to be seen.
+            assert wait_until(caller.command) == words
             assert environment.items() <= caller.environment().items()
             assert caller.identity() == Caller.myself().identity()
         finally:

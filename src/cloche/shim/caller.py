@@ -50,14 +50,7 @@ class Caller:
             self._directory = -1
 
     def _read(self, name: str) -> bytes:
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
-        try:
-            parts = []
-            while part := os.read(descriptor, 1 << 16):
-                parts.append(part)
-            return b"".join(parts)
-        finally:
-            os.close(descriptor)
+        return _content(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory))
 
     def status(self, name: str) -> str:
         """One line of its /proc/PID/status; "" where this kernel has none of that name."""
@@ -104,8 +97,7 @@ class Caller:
             os.fchdir(descriptor)
         finally:
             os.close(descriptor)
-        os.environ.clear()
-        os.environ.update(self.environment())
+        self._hand_down_environment()
         os.umask(int(self.status("Umask") or "22", 8))
         self._hand_down_limits()
         self._hand_down_scheduling()
@@ -122,13 +114,23 @@ class Caller:
         except PermissionError:
             pass
 
+    def _hand_down_environment(self) -> None:
+        """Change what differs: callers of one warm parent have nearly the same, as a rule."""
+        wanted = self.environment()
+        for name in [name for name in os.environ if name not in wanted]:
+            del os.environ[name]
+        for name, value in wanted.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+
     def _hand_down_limits(self) -> None:
         """Set our resource limits to its."""
-        with open("/proc/self/limits", "rb", buffering=0) as file:
-            own = parse_limits(file.readall())
-        for number, (mine, wanted) in enumerate(zip(own, parse_limits(self._read("limits")), strict=True)):
-            if mine != wanted:
-                syscalls.prlimit(0, number, *wanted)
+        own, wanted = _own("limits"), self._read("limits")
+        if own == wanted:
+            return
+        for number, (mine, its) in enumerate(zip(parse_limits(own), parse_limits(wanted), strict=True)):
+            if mine != its:
+                syscalls.prlimit(0, number, *its)
 
     def _hand_down_scheduling(self) -> None:
         """Its processors, niceness and core-scheduling cookie."""
@@ -148,9 +150,7 @@ class Caller:
 
         Raises FileNotFoundError where no hierarchy has shim_cgroup.
         """
-        with open("/proc/self/cgroup", "rb", buffering=0) as file:
-            own = file.readall()
-        theirs = self._read("cgroup")
+        own, theirs = _own("cgroup"), self._read("cgroup")
         if not shim_cgroup:
             if own != theirs:
                 _move(_hierarchies(theirs), _hierarchies(own))
@@ -163,6 +163,22 @@ class Caller:
         if not chosen:
             raise FileNotFoundError(2, "no hierarchy has the shim's cgroup", shim_cgroup)
         _move(chosen, ())
+
+
+def _own(name: str) -> bytes:
+    """A file of our own process."""
+    return _content(os.open(f"/proc/self/{name}", os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _content(descriptor: int) -> bytes:
+    """All of a file, which is closed."""
+    try:
+        content = part = os.read(descriptor, 1 << 16)
+        while part and (part := os.read(descriptor, 1 << 16)):
+            content += part
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def create_cookie() -> None:
