@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 STUCK_S = 60.0
 # How long a client may take to be told the exit code.
 _FAREWELL_S = 1.0
+# When to look again whether there are descriptors for more clients.
+_RETRY_S = 1.0
 _INPUT_LIMIT = 1 << 16
 
 
@@ -52,10 +54,14 @@ class Audience:
         listener.setblocking(False)
         self._listener = listener
         self._input_ends = input_ends
-        self._loop.watch(listener.fileno(), READ, self._accept)
+        self._listen()
         if hold_s > 0:
             self._held = True
             self._timers.append(self._loop.call_later(hold_s, self.let_go))
+
+    def _listen(self) -> None:
+        if self._listener is not None:
+            self._loop.watch(self._listener.fileno(), READ, self._accept)
 
     def take_input_to(self, stdin: int) -> None:
         """What they type goes to this descriptor, which is owned from now on."""
@@ -67,7 +73,12 @@ class Audience:
         while self._listener is not None:
             try:
                 descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]  # socket.accept's core
+            except BlockingIOError:
+                return
             except OSError:
+                # EMFILE: who waits stays in the queue, and is not to keep us busy.
+                self._loop.forget(self._listener.fileno())
+                self._timers.append(self._loop.call_later(_RETRY_S, self._listen))
                 return
             client = SocketClient(_socket(fileno=descriptor), input_ends=self._input_ends)
             self._clients[descriptor] = client

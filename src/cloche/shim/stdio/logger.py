@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signals  # `signal` imports enum
 
-# containerd waits for ever.
-READY_S = 30.0
 # From SIGTERM to SIGKILL.
 _TERM_S = 2.0
 # What Python and a shim ignore would stay ignored in the program.

@@ -14,7 +14,6 @@ import os
 from cloche.errors import InvalidArgument
 from cloche.shim.stdio import uris as targets
 from cloche.shim.stdio.input import open_fifo, open_input_file
-from cloche.shim.stdio.logger import READY_S, Logger
 from cloche.shim.stdio.process import DRAIN_S, Stdio
 from cloche.shim.stdio.sinks import NullSink, PipeSink, open_file, open_path
 from cloche.spec.record import Record
@@ -23,7 +22,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.shim.loop import Loop
     from cloche.shim.stdio.logfile import LogFile
+    from cloche.shim.stdio.logger import Logger
     from cloche.shim.stdio.pump import Sink
+
+# How long a logging program may take to get ready. containerd waits for ever.
+READY_S = 30.0
 
 __all__ = ["Stdio", "Uris", "open_stdio"]
 
@@ -158,6 +161,8 @@ class _Opener:
         return self._lend(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
 
     def _logger(self, target: targets.Target) -> Logger:
+        from cloche.shim.stdio.logger import Logger
+
         logger = Logger(self._loop, target, self._environment, ready_s=self._ready_s)
         self._stdio.add_logger(logger)
         return logger
