@@ -91,7 +91,12 @@ devices = st.lists(
     max_size=3,
 )
 
-hook = members({"path": paths}, args=st.lists(words, max_size=2), timeout=st.integers(1, 100))
+hook = members(
+    {"path": st.one_of(paths, st.just("/bin/true"))},
+    args=st.lists(words, max_size=2),
+    env=st.lists(st.one_of(words, st.builds("{}={}".format, names, words)), max_size=2),
+    timeout=st.integers(1, 100),
+)
 hooks = members(
     {},
     prestart=st.lists(hook, max_size=1),

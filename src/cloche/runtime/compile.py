@@ -75,6 +75,7 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_mounts.sysctls(config),
         *plan_process.labels(process),
         *plan_mounts.protected_paths(config),
+        *plan_mounts.root_propagation(config),
         *plan_process.limits(process, raised=plan_namespaces.is_new(config, "user")),
         *scheduled(process),
         *persona(config),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from cloche.errors import FailedPrecondition
+from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.kernel import pidfd
 from cloche.runtime.caller import CallerOperation, Performing
 from cloche.spec import document
@@ -69,6 +69,9 @@ def run_hooks(kind: str, hooks: list[Hook], state: dict[str, Any]) -> None:
             status = _run(hook, document.dumps(state))
         except OSError as error:
             raise FailedPrecondition(f"{_place(kind, index, hook)}: {error.strerror}") from error
+        except ValueError as error:
+            # Such as a variable without a name, which Python hands to nobody.
+            raise InvalidArgument(f"{_place(kind, index, hook)}: {error}") from error
         if status is None:
             raise FailedPrecondition(
                 f"{_place(kind, index, hook)}: not done after {hook.get('timeout')} s, and killed"
@@ -84,18 +87,19 @@ def _place(kind: str, index: int, hook: Hook) -> str:
 def _run(hook: Hook, state: bytes) -> int | None:
     """Exit status of one hook, None when its time was over."""
     environment = dict(variable.partition("=")[::2] for variable in hook.get("env", ()))
+    first, *others = hook.get("args") or [""]
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         actions = [(os.POSIX_SPAWN_DUP2, reader, 0)]
         defaults = [signal.SIGPIPE, signal.SIGXFSZ]
         child = os.posix_spawn(
             hook["path"],
-            hook.get("args") or [hook["path"]],
+            [first or hook["path"], *others],
             environment,
             file_actions=actions,
             setsigdef=defaults,
         )
-    except OSError:
+    except BaseException:
         os.close(writer)
         raise
     finally:

@@ -182,10 +182,6 @@ def _aliases(name: str) -> tuple[str, ...]:
 
 def settled(configured: Iterable[ConfiguredMount], config: Config) -> Iterator[Step]:
     """After the pivot: what had to stay writable until everything was made in it."""
-    linux = config.get("linux", {})
-    if asked := linux.get("rootfsPropagation"):
-        kind, recursive = _PROPAGATION[asked]
-        yield Step("linux.rootfsPropagation", STAGE_TWO, op.ChangeMount("/", 0, 0, kind, recursive))
     for mount in configured:
         if mount.options.read_only and (mount.is_filled_later or mount.type == "cgroup"):
             change = op.ChangeMount(mount.target, MOUNT_ATTR_RDONLY, 0, 0, 0)
@@ -195,6 +191,13 @@ def settled(configured: Iterable[ConfiguredMount], config: Config) -> Iterator[S
     if config["root"].get("readonly"):
         change = op.ChangeMount("/", MOUNT_ATTR_RDONLY, 0, 0, 0)
         yield Step("root.readonly", STAGE_TWO, change)
+
+
+def root_propagation(config: Config) -> Iterator[Step]:
+    """What the container's root is to be in the end; of one that is unbindable no copies can be made."""
+    if asked := config.get("linux", {}).get("rootfsPropagation"):
+        kind, recursive = _PROPAGATION[asked]
+        yield Step("linux.rootfsPropagation", STAGE_TWO, op.ChangeMount("/", 0, 0, kind, recursive))
 
 
 def opened_null(config: Config) -> Iterator[Step]:
