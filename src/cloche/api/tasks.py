@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cloche.api.call import Call
     from cloche.api.host import Host
-    from cloche.engine.tasks.manager import Tasks as Manager
+    from cloche.engine.tasks.lifecycle import Tasks as Manager
     from cloche.engine.tasks.shim import Shim
     from cloche.store.containers import Container
     from cloche.wire.protobuf import Message

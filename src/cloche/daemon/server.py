@@ -30,7 +30,7 @@ from cloche.daemon.services import Services
 from cloche.daemon.sockets import Listener, StateLock, bind, inherited
 from cloche.daemon.transport import GrpcProtocol
 from cloche.daemon.ttrpc_transport import TtrpcProtocol
-from cloche.engine.tasks.manager import Tasks as TaskManager
+from cloche.engine.tasks.lifecycle import Tasks as TaskManager
 from cloche.engine.tasks.shim import Daemon
 from cloche.spec.record import Record
 

@@ -1,1 +1,0 @@
-"""Tasks: what runs of containers, each in the care of a shim (asyncio; the daemon's side)."""

@@ -16,6 +16,8 @@ _PACKAGE = "containerd.services.diff.v1"
 
 
 class ApplyRequest(Message, package=_PACKAGE):
+    """Extract the layer `diff` into mounts. sync_fs: answer when it is on disk."""
+
     diff: Descriptor | None = message(1, Descriptor)
     mounts: Sequence[Mount] = repeated(2, Mount)
     payloads: Mapping[str, Any] = mapping(3, STRING, Any)
@@ -23,10 +25,14 @@ class ApplyRequest(Message, package=_PACKAGE):
 
 
 class ApplyResponse(Message, package=_PACKAGE):
+    """The layer as it was applied: uncompressed."""
+
     applied: Descriptor | None = message(1, Descriptor)
 
 
 class DiffRequest(Message, package=_PACKAGE):
+    """Make a layer of what the right mounts have and the left ones have not. ref: the ingest's name."""
+
     left: Sequence[Mount] = repeated(1, Mount)
     right: Sequence[Mount] = repeated(2, Mount)
     media_type: str = string(3)
@@ -36,6 +42,8 @@ class DiffRequest(Message, package=_PACKAGE):
 
 
 class DiffResponse(Message, package=_PACKAGE):
+    """The layer, in the content store."""
+
     diff: Descriptor | None = message(3, Descriptor)
 
 

@@ -16,15 +16,21 @@ _PACKAGE = "containerd.services.events.v1"
 
 
 class PublishRequest(Message, package=_PACKAGE):
+    """A client's event."""
+
     topic: str = string(1)
     event: Any | None = message(2, Any)
 
 
 class ForwardRequest(Message, package=_PACKAGE):
+    """An event that happened elsewhere, such as in a shim."""
+
     envelope: Envelope | None = message(1, Envelope)
 
 
 class SubscribeRequest(Message, package=_PACKAGE):
+    """Follow events. filters: any of them has to match."""
+
     filters: Sequence[str] = repeated(1, STRING)
 
 

@@ -16,6 +16,8 @@ _PACKAGE = "containerd.services.images.v1"
 
 
 class Image(Message, package=_PACKAGE):
+    """A name and what it stands for: an index or a manifest."""
+
     name: str = string(1)
     labels: Mapping[str, str] = mapping(2, STRING, STRING)
     target: Descriptor | None = message(3, Descriptor)
@@ -24,41 +26,59 @@ class Image(Message, package=_PACKAGE):
 
 
 class GetImageRequest(Message, package=_PACKAGE):
+    """Ask for one image."""
+
     name: str = string(1)
 
 
 class GetImageResponse(Message, package=_PACKAGE):
+    """The image."""
+
     image: Image | None = message(1, Image)
 
 
 class CreateImageRequest(Message, package=_PACKAGE):
+    """Make a name. source_date_epoch: the time to note instead of now."""
+
     image: Image | None = message(1, Image)
     source_date_epoch: Timestamp | None = message(2, Timestamp)
 
 
 class CreateImageResponse(Message, package=_PACKAGE):
+    """The image as it was made."""
+
     image: Image | None = message(1, Image)
 
 
 class UpdateImageRequest(Message, package=_PACKAGE):
+    """Change an image: the fields that the mask names, or all."""
+
     image: Image | None = message(1, Image)
     update_mask: FieldMask | None = message(2, FieldMask)
     source_date_epoch: Timestamp | None = message(3, Timestamp)
 
 
 class UpdateImageResponse(Message, package=_PACKAGE):
+    """The image as it is now."""
+
     image: Image | None = message(1, Image)
 
 
 class ListImagesRequest(Message, package=_PACKAGE):
+    """Ask for images. filters: any of them has to match."""
+
     filters: Sequence[str] = repeated(1, STRING)
 
 
 class ListImagesResponse(Message, package=_PACKAGE):
+    """The images."""
+
     images: Sequence[Image] = repeated(1, Image)
 
 
 class DeleteImageRequest(Message, package=_PACKAGE):
+    """Forget a name. sync: answer when its content is gone; target: only if it still stands for that."""
+
     name: str = string(1)
     sync: bool = boolean(2)
     target: Descriptor | None = message(3, Descriptor)

@@ -22,6 +22,8 @@ COMMITTED = 3
 
 
 class PrepareSnapshotRequest(Message, package=_PACKAGE):
+    """Begin an active snapshot upon a committed one, or upon nothing."""
+
     snapshotter: str = string(1)
     key: str = string(2)
     parent: str = string(3)
@@ -29,10 +31,14 @@ class PrepareSnapshotRequest(Message, package=_PACKAGE):
 
 
 class PrepareSnapshotResponse(Message, package=_PACKAGE):
+    """What to mount to write to it."""
+
     mounts: Sequence[Mount] = repeated(1, Mount)
 
 
 class ViewSnapshotRequest(Message, package=_PACKAGE):
+    """Begin a view of a committed snapshot."""
+
     snapshotter: str = string(1)
     key: str = string(2)
     parent: str = string(3)
@@ -40,24 +46,34 @@ class ViewSnapshotRequest(Message, package=_PACKAGE):
 
 
 class ViewSnapshotResponse(Message, package=_PACKAGE):
+    """What to mount to read it."""
+
     mounts: Sequence[Mount] = repeated(1, Mount)
 
 
 class MountsRequest(Message, package=_PACKAGE):
+    """Ask for the mounts of an active snapshot or a view."""
+
     snapshotter: str = string(1)
     key: str = string(2)
 
 
 class MountsResponse(Message, package=_PACKAGE):
+    """What to mount."""
+
     mounts: Sequence[Mount] = repeated(1, Mount)
 
 
 class RemoveSnapshotRequest(Message, package=_PACKAGE):
+    """Forget a snapshot that is nobody's parent."""
+
     snapshotter: str = string(1)
     key: str = string(2)
 
 
 class CommitSnapshotRequest(Message, package=_PACKAGE):
+    """Make the active snapshot `key` a committed one called `name`."""
+
     snapshotter: str = string(1)
     name: str = string(2)
     key: str = string(3)
@@ -66,11 +82,15 @@ class CommitSnapshotRequest(Message, package=_PACKAGE):
 
 
 class StatSnapshotRequest(Message, package=_PACKAGE):
+    """Ask for one snapshot."""
+
     snapshotter: str = string(1)
     key: str = string(2)
 
 
 class Info(Message, package=_PACKAGE):
+    """A snapshot. name: its key where it is not committed; kind: see UNKNOWN and its neighbours."""
+
     name: str = string(1)
     parent: str = string(2)
     kind: int = enumeration(3)
@@ -80,39 +100,55 @@ class Info(Message, package=_PACKAGE):
 
 
 class StatSnapshotResponse(Message, package=_PACKAGE):
+    """The snapshot."""
+
     info: Info | None = message(1, Info)
 
 
 class UpdateSnapshotRequest(Message, package=_PACKAGE):
+    """Change labels: those that the mask names, or all."""
+
     snapshotter: str = string(1)
     info: Info | None = message(2, Info)
     update_mask: FieldMask | None = message(3, FieldMask)
 
 
 class UpdateSnapshotResponse(Message, package=_PACKAGE):
+    """The snapshot as it is now."""
+
     info: Info | None = message(1, Info)
 
 
 class ListSnapshotsRequest(Message, package=_PACKAGE):
+    """Ask for snapshots. filters: any of them has to match."""
+
     snapshotter: str = string(1)
     filters: Sequence[str] = repeated(2, STRING)
 
 
 class ListSnapshotsResponse(Message, package=_PACKAGE):
+    """Some of the snapshots; more messages may follow."""
+
     info: Sequence[Info] = repeated(1, Info)
 
 
 class UsageRequest(Message, package=_PACKAGE):
+    """Ask what a snapshot takes on disk."""
+
     snapshotter: str = string(1)
     key: str = string(2)
 
 
 class UsageResponse(Message, package=_PACKAGE):
+    """Bytes and inodes of the snapshot without its parents."""
+
     size: int = int64(1)
     inodes: int = int64(2)
 
 
 class CleanupRequest(Message, package=_PACKAGE):
+    """Delete what removals left on disk."""
+
     snapshotter: str = string(1)
 
 

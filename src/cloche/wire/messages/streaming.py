@@ -10,6 +10,8 @@ _PACKAGE = "containerd.services.streaming.v1"
 
 
 class StreamInit(Message, package=_PACKAGE):
+    """The first message of a stream: its name."""
+
     id: str = string(1)
 
 

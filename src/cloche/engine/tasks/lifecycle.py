@@ -1,4 +1,4 @@
-"""All tasks of a daemon: their shims by namespace and id.
+"""All tasks of a daemon: their shims by namespace and id (asyncio).
 
 create   bundle · shim's `start` · connect · Create        (on failure: all undone)
 delete   Delete · Shutdown · bundle gone
