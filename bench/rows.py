@@ -103,4 +103,13 @@ ALL: dict[str, Callable[[Stage, int], list[Row]]] = {
     "pull": pull,
     "commands": commands,
     "unary": unary,
+    "shim": shims.work,
+    "shim-memory": shims.memory_of_some,
 }
+"""What is measured where no name is given."""
+
+ON_REQUEST: dict[str, Callable[[Stage, int], list[Row]]] = {
+    "shim-memory-500": shims.memory_of_many,
+    "shim-probes": shims.probes,
+}
+"""What takes minutes: measured where it is named."""

@@ -140,7 +140,7 @@ class Ctrd(Daemon):
 class Containerd(Ctrd):
     """Debian's containerd with root, state and socket of its own below one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, environment: dict[str, str] | None = None) -> None:
         self.directory = directory
         self.address = str(directory / "containerd.sock")
         config = directory / "config.toml"
@@ -155,7 +155,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   level = "warn"
 """
         )
-        super().__init__([peer("containerd"), "--config", str(config)], directory / "log")
+        super().__init__([peer("containerd"), "--config", str(config)], directory / "log", environment)
         self.wait_for(socket.AF_UNIX, self.address)
 
 

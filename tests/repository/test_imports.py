@@ -69,12 +69,17 @@ OURS = {
     "cloche-runc state": 28,
     "cloche-runc exec": 55,
     "cloche-runc run": 59,
+    # Once for the warm parent; whoever is forked from it loads nothing.
+    "containerd-shim-cloche-v1 start": 118,
+    "containerd-shim-cloche-v1 -v": 18,
 }
 """How many of Cloche's own modules a command may load, at some 0.1 ms each. What is to be loaded on
 one of these paths should be used on it: import the rest where it is used."""
 
 CLOCHE = "from cloche.cli.main import main\nmain()"
 RUNC = "from cloche.runtime.command import main\nmain()"
+SHIM = "from cloche.shim.command import main\nmain()"
+SHIMS_OWN = "import cloche.shim.command\nfrom cloche.shim import warm\nwarm.import_all()"
 
 PROLOGUE = "import sys; sys.path[:0] = {paths!r}; sys.argv = {argv!r}\n"
 
@@ -149,6 +154,11 @@ def test_cloche_says_its_version_within_its_budget() -> None:
 def test_cloche_runc_answers_without_heavy_modules(tmp_path: Path, arguments: list[str]) -> None:
     argv = ["cloche-runc", "--root", str(tmp_path / "state"), *arguments]
     assert not heavy(loaded(RUNC, argv))
+
+
+def test_a_shim_holds_its_budgets() -> None:
+    hold_budget("containerd-shim-cloche-v1 start", loaded(SHIMS_OWN))
+    hold_budget("containerd-shim-cloche-v1 -v", loaded(SHIM, ["containerd-shim-cloche-v1", "-v"]))
 
 
 def test_cloche_runc_holds_its_budgets(root: None, tmp_path: Path, bundle: Bundle, cloche_runc: str) -> None:
