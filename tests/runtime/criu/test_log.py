@@ -27,6 +27,13 @@ def test_what_criu_does_without_is_no_reason() -> None:
     assert first_error([HARMLESS, *OLD.splitlines()]).startswith("vdso: ")
 
 
+def test_what_criu_finds_out_about_the_kernel_is_no_reason_once_it_works() -> None:
+    lines = [b"(0.1) Error (criu/libnetlink.c:54): -95 reported by netlink: Operation not supported"]
+    assert first_error(lines).startswith("-95")
+    lines += [b"(0.2) Dumping processes (pid: 5 comm: sh)", b"(0.3) Error (criu/a.c:1): unix: Can't", *lines]
+    assert first_error(lines) == "unix: Can't"
+
+
 def test_a_criu_that_is_older_than_the_kernel_is_called_so(tmp_path: Path) -> None:
     log = tmp_path / "dump.log"
     log.write_bytes(OLD)

@@ -22,20 +22,38 @@ _ADVICE = (
 )
 
 
-# What criu tries, calls an error, and does without.
-_HARMLESS = ("rlimit: Can't setup", "tun: Unable to create tun")
+# The lines that end its look at the kernel, in which it calls an error what it merely finds out.
+_WORK_BEGINS = (b"umping processes (pid", b"Reading image tree")
+
+# What it tries, calls an error, and does without at any time.
+_HARMLESS = ("rlimit: Can't setup", "tun: Unable to create tun", "exited, status=")
 
 
 def first_error(lines: Iterable[bytes]) -> str:
-    """The first error in a log, empty where it has none: those after it are mostly its consequences."""
+    """The first error of the work in a log: those after it are mostly its consequences.
+
+    Where there was no work, of the preparations; empty where there is no error at all.
+    """
+    early = ""
+    working = False
     for line in lines:
-        _, found, rest = line.partition(_MARK)
-        # (00.013248) Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds
-        _, ended, text = rest.partition(b"): ")
-        words = " ".join(text.decode(errors="replace").split())
-        if found and ended and words and not words.startswith(_HARMLESS):
-            return words[:_LONGEST_REASON]
-    return ""
+        working = working or any(mark in line for mark in _WORK_BEGINS)
+        words = _error(line)
+        if words and working:
+            return words
+        early = early or words
+    return early
+
+
+def _error(line: bytes) -> str:
+    """The text of an error's line, empty for any other and for what does no harm.
+
+    (00.013248) Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds
+    """
+    _, found, rest = line.partition(_MARK)
+    _, ended, text = rest.partition(b"): ")
+    words = " ".join(text.decode(errors="replace").split())
+    return words[:_LONGEST_REASON] if found and ended and not words.startswith(_HARMLESS) else ""
 
 
 def reason(path: str, said: str) -> str:

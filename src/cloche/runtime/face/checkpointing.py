@@ -7,7 +7,7 @@ import os
 
 from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.runtime.face.arguments import Flag
-from cloche.runtime.face.creation import Request, in_front
+from cloche.runtime.face.creation import Request, in_front, remove
 from cloche.runtime.face.invocation import Command, Invocation
 
 TYPE_CHECKING = False
@@ -112,8 +112,7 @@ def checkpoint(invocation: Invocation) -> int:
     descriptor = _status(options)
     container.checkpoint(wanted, ready=_teller(descriptor) if descriptor >= 0 else None)
     if not (wanted.leave_running or wanted.pre_dump):
-        for warning in container.delete(force=True):
-            invocation.log.warning(warning)
+        remove(container, invocation.log)
     return 0
 
 

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.runtime.container import Container, Process
     from cloche.runtime.face.arguments import Options
+    from cloche.runtime.face.log import Log
     from cloche.runtime.trace import Trace
     from cloche.spec.config import Config
 
@@ -226,13 +227,17 @@ class Request:
                 container.delete(force=True)
                 raise
 
-    def remove(self, container: Container) -> None:
-        """Remove a container that has ended; whoever checkpointed it has done so already."""
-        try:
-            for warning in container.delete(force=True):
-                self.log.warning(warning)
-        except NotFound:
-            return
+
+def remove(container: Container, log: Log) -> None:
+    """Remove a container whatever it does; nothing happens where somebody else has just done so.
+
+    Both who stands in front of a container and who has checkpointed it remove it.
+    """
+    try:
+        for warning in container.delete(force=True):
+            log.warning(warning)
+    except NotFound:
+        return
 
 
 def create(invocation: Invocation) -> int:
@@ -283,7 +288,7 @@ def in_front(request: Request, *, keep: bool = False) -> int:
                 status = follow(process, forwarding, relays)
         finally:
             if not keep:
-                request.remove(container)
+                remove(container, request.log)
     return status
 
 
