@@ -89,13 +89,15 @@ __attribute__((noreturn)) static void leave(int status)
 }
 
 /* A failure may be written after the reader is gone; that must not kill us with SIGPIPE. */
-__attribute__((noreturn)) static void fail(u32 index, int error)
+__attribute__((noreturn)) static void fail(u32 index, int error, int stays)
 {
     u64 ignore[4] = { 1, 0, 0, 0 };
     int call = last_call;
     raw(NR_rt_sigaction, 13, W(ignore), 0, 8, 0, 0);
     last_call = call;
     tell_failure(index, error);
+    /* Who hears of it wants to look around in here for the reason; it kills us then, or hangs up. */
+    if (stays && result_fd < 0) await_word();
     leave(1);
 }
 
@@ -109,14 +111,14 @@ __attribute__((noreturn)) static void run(int control)
     raw(NR_fcntl, (u64)control, 2 /* F_SETFD */, 1, 0, 0, 0);
     reset_signals();
     result = receive_plan(&plan);
-    if (result < 0) fail(~0u, result);
+    if (result < 0) fail(~0u, result, 0);
     int failed = perform_stage(plan, 1, &result);
-    if (failed >= 0) fail((u32)failed, result);
+    if (failed >= 0) fail((u32)failed, result, 0);
     if (!result) leave(0);
     /* Modes of what is made for the container are exact; SetUmask comes before the program. */
     raw(NR_umask, 0, 0, 0, 0, 0, 0);
     failed = perform_stage(plan, 2, &result);
-    fail(failed < 0 ? ~0u : (u32)failed, failed < 0 ? -EPROTO : result);
+    fail(failed < 0 ? ~0u : (u32)failed, failed < 0 ? -EPROTO : result, 1);
 }
 
 static int parse_number(const char *text)
@@ -129,6 +131,7 @@ static int parse_number(const char *text)
 #ifndef CLOCHE_HOSTED
 __attribute__((noreturn, used)) static void start(const u64 *stack)
 {
+    seed_guard((const unsigned long *)(const void *)stack);
     const char *const *argv = (const char *const *)(const void *)(stack + 1);
     int control = *stack == 2 ? parse_number(argv[1]) : -1;
     if (control < 3) leave(125);

@@ -7,7 +7,7 @@ anything). Reads are bounded, and a damaged file is simply not an ELF file that 
 from __future__ import annotations
 
 import os
-from _struct import error as struct_error
+from _struct import error as struct_error  # type: ignore[attr-defined]  # missing in the stubs
 from _struct import unpack_from
 
 from cloche.spec.record import Record

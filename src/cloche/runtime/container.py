@@ -188,17 +188,20 @@ class Container:
 
         with Lock(self.folder):
             self._require("start")
+            held = self.stored.hold_root()
             result = os.open(f"{self.folder.path}/result.fifo", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 self._open_gate()
                 os.set_blocking(result, True)
                 # The container's process alone holds the other end; execve closes it.
                 data = os.read(result, REPORT_SIZE)
+                self.folder.remove_gate()
+                if data:
+                    root = held[0] if held else -1
+                    raise failure_of_start(data, self.stored.late_steps, self.config["process"], root)
             finally:
-                os.close(result)
-            self.folder.remove_gate()
-        if data:
-            raise failure_of_start(data, self.stored.late_steps, self.config["process"]["args"][0])
+                for descriptor in (result, *held):
+                    os.close(descriptor)
         self.run_poststart_hooks()
 
     def run_poststart_hooks(self) -> None:

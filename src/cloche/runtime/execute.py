@@ -23,8 +23,7 @@ from errno import EACCES, ENOENT, EPERM
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
 from cloche.kernel import pidfd as pidfd_module
 from cloche.runtime.caller import LENT, CallerOperation, EntersStageOne, Performing
-from cloche.runtime.failures import ExecFailed
-from cloche.runtime.operations import LoadNotifyingFilter, RequestMounts
+from cloche.runtime.operations import FindProgram, LoadNotifyingFilter, RequestMounts
 from cloche.runtime.plan import TRACE_SLOT, Plan, Step
 from cloche.runtime.sealed import sealed_init, sealed_memory
 from cloche.spec.record import Record
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     import signal
     from _socket import socket
     from collections.abc import Callable, Mapping, Sequence
+
+    from cloche.spec.config import Process as ProcessConfig
 else:
     import _signal as signal  # `signal` imports enum
 
@@ -285,7 +286,19 @@ class _Conversation:
     def _failure(self, report: Report) -> ClocheError:
         if report.index == _NO_STEP or report.index >= len(self.plan.steps):
             return FailedPrecondition(f"cloche-init failed: {os.strerror(report.error)}")
-        return _translated(self.plan, self.plan.steps[report.index], report.error, report.text)
+        step = self.plan.steps[report.index]
+        if step.place.startswith("process.args"):
+            self._learn_pid()
+            return _explained(self.plan, report.error, self.pid)
+        return _translated(self.plan, step, report.error, report.text)
+
+    def _learn_pid(self) -> None:
+        """Stage two was faster than stage one's last word, which is on its way."""
+        while self.pidfd < 0:
+            report, descriptor = self._receive()
+            if report is None:
+                return
+            self._hear(report, descriptor)
 
     def _death(self) -> str:
         if self.pidfd < 0:
@@ -328,26 +341,48 @@ def wait(pidfd: int) -> int:
     return ended.status
 
 
-def failure_of_start(data: bytes, late_steps: Mapping[str, tuple[str, str]], command: str) -> ClocheError:
+def failure_of_start(
+    data: bytes, late_steps: Mapping[str, tuple[str, str]], process: ProcessConfig, root: int
+) -> ClocheError:
     """The error behind the record that `start` read from the result fifo.
 
-    late_steps: as the plan gave them at create. command: the program's args[0].
+    late_steps: as the plan gave them at create. process: config.json's. root: a descriptor of the
+    container's root directory, or -1.
     """
     report = Report.parse(data)
     place, what = late_steps.get(str(report.index), ("process", "start"))
-    return _worded(place, what, report.error, report.text, command)
+    if not place.startswith("process.args"):
+        return _worded(place, what, report.error, report.text)
+    from cloche.runtime.program_faults import Wanted, fault, refusal
+
+    wanted = Wanted.of_process(process)
+    return refusal(wanted.command, report.error, fault(root, wanted, report.error))
+
+
+def _explained(plan: Plan, errno: int, pid: int) -> ClocheError:
+    """Why the program cannot be executed, as the process that tried sees it: it waits for that."""
+    from cloche.runtime.program_faults import Wanted, fault, refusal
+
+    # Every plan ends with the program's execution, after it was looked for.
+    command = plan.steps[-1].operation.values()[0][0]
+    found = [step.operation.candidates for step in plan.steps if isinstance(step.operation, FindProgram)]
+    try:
+        wanted = Wanted.of_attempt(pid, command, found[0])
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, LookupError, ValueError):
+        return refusal(command, errno)
+    try:
+        return refusal(command, errno, fault(root, wanted, errno))
+    finally:
+        os.close(root)
 
 
 def _translated(plan: Plan, step: Step, errno: int, detail: str) -> ClocheError:
-    # Every plan ends with the program's execution.
-    command = plan.steps[-1].operation.values()[0][0]
-    return _worded(step.place, step.operation.describe(), errno, detail, command)
+    return _worded(step.place, step.operation.describe(), errno, detail)
 
 
-def _worded(place: str, what: str, errno: int, detail: str, command: str) -> ClocheError:
+def _worded(place: str, what: str, errno: int, detail: str) -> ClocheError:
     reason = "the hook failed" if errno == _HOOK_FAILED else os.strerror(errno).lower()
-    if place.startswith("process.args"):
-        return ExecFailed(_program_message(command, errno, reason), errno)
     from cloche.runtime.advice import advice
 
     todo = advice(what, errno)
@@ -358,13 +393,3 @@ def _worded(place: str, what: str, errno: int, detail: str, command: str) -> Clo
     if errno in (EPERM, EACCES):
         return PermissionDenied(message)
     return FailedPrecondition(message)
-
-
-def _program_message(command: str, errno: int, reason: str) -> str:
-    # Engines above look for these very words to tell 126 from 127.
-    start = f'config.json: process.args[0]: exec: "{command}"'
-    if errno == ENOENT and "/" not in command:
-        return f"{start}: executable file not found in $PATH"
-    if errno == ENOENT:
-        return f"{start}: stat {command}: no such file or directory"
-    return f"{start}: {reason}"

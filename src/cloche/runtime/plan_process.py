@@ -149,10 +149,11 @@ def directory(process: Process, *, deferrable: bool) -> Iterator[Step]:
 
 def program(process: Process) -> Iterator[Step]:
     """Which file is executed, before the gate: a missing program fails the create."""
-    yield Step("process.args[0]", STAGE_TWO, op.FindProgram(_candidates(process)))
+    yield Step("process.args[0]", STAGE_TWO, op.FindProgram(candidates(process)))
 
 
-def _candidates(process: Process) -> tuple[str, ...]:
+def candidates(process: Process) -> tuple[str, ...]:
+    """The paths at which the program is looked for, in order; none without a PATH."""
     name = process["args"][0]
     if "/" in name or not name:
         return (name,)

@@ -78,6 +78,22 @@ class State(Record):
         os.close(descriptor)
         return None
 
+    def hold_root(self) -> tuple[int, ...]:
+        """Descriptors of the process's root directory and of its mount namespace, to be closed by the caller.
+
+        With the second the first shows all mounts even after the process has ended. None of them where
+        the process is gone, or not ours to look into.
+        """
+        held: list[int] = []
+        try:
+            for name in ("root", "ns/mnt"):
+                held.append(os.open(f"/proc/{self.pid}/{name}", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            for descriptor in held:
+                os.close(descriptor)
+            return ()
+        return tuple(held)
+
 
 class Folder:
     """The folder of one container below a state root."""
