@@ -13,6 +13,8 @@
  * entry point. No C library: starting one would cost more than all the rest.
  */
 
+#include "guard.h"
+
 typedef unsigned long size_type;
 
 enum { PATH_SIZE = 4096, FILE_SIZE = 8192, LIST_SIZE = 16384, NAME_SIZE = 32 };
@@ -358,6 +360,7 @@ __attribute__((noreturn, used)) static void launch(long *stack)
 {
     static char program[PATH_SIZE], bin[PATH_SIZE], packages[PATH_SIZE], interpreter[PATH_SIZE];
     static struct environment environment;
+    seed_guard((const unsigned long *)stack);
     long argc = stack[0];
     char **argv = (char **)(stack + 1), **envp = argv + argc + 1;
 

@@ -117,6 +117,7 @@ __attribute__((noreturn)) static void run(char *const *arguments, char *const *e
 
 __attribute__((noreturn, used)) static void start(const u64 *stack)
 {
+    seed_guard((const unsigned long *)(const void *)stack);
     u64 count = stack[0];
     char *const *argv = (char *const *)(const void *)(stack + 1);
     if (count < 3 || argv[1][0] != '-' || argv[1][1] != '-' || argv[1][2]) leave(125);

@@ -7,6 +7,8 @@
 #ifndef CLOCHE_SYSTEM_H
 #define CLOCHE_SYSTEM_H
 
+#include "guard.h"
+
 typedef long long i64;
 typedef unsigned long long u64;
 typedef int i32;

@@ -34,6 +34,7 @@ PACKAGES = {
     "podman": "podman",
     "ps": "procps",
     "qemu-system-x86_64": "qemu-system-x86",
+    "readelf": "binutils",
     "runc": "runc",
     "runsc": "runsc",
     "skopeo": "skopeo",
