@@ -175,7 +175,7 @@ class Container:
         if self.init.ended is None:
             self._remove()  # which kills it
         else:
-            self.init.after_drain(self._remove)
+            self.init.when_read(self._remove)
 
     def _remove(self) -> None:
         self.lane.run(self.driver.delete, self._removed)

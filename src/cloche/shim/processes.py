@@ -38,6 +38,9 @@ ALLOWED = {
 }
 
 
+_PATIENCE_S = 2.0
+
+
 class Process:
     """Facts about a process, and who waits for its end. Belongs to the loop's thread.
 
@@ -136,6 +139,17 @@ class Process:
             call()
         else:
             self._after_drain.append(call)
+
+    def when_read(self, call: Callable[[], None]) -> None:
+        """Call when clients have what it wrote, or have had time enough to come for it."""
+
+        def drained() -> None:
+            if self.stdio is None:
+                call()
+            else:
+                self.stdio.when_read(call, patience_s=_PATIENCE_S)
+
+        self.after_drain(drained)
 
     def forget(self, error: BaseException) -> None:
         """Nobody can ask for it any more: close its streams; who still waits is told why in vain."""

@@ -158,7 +158,7 @@ class TaskService:
         if process.ended is None:
             gone()
         else:
-            process.after_drain(gone)
+            process.when_read(gone)
 
     def kill(self, request: task.KillRequest, call: Call) -> None:
         """Signal a process, or all of the container."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,23 @@ def test_output_that_nobody_read_is_there_for_a_late_client(shim: Shim, tmp_path
     process = shim.spawn(stdio, "echo", "late")
     assert process.wait(10) == 0
     assert shim.finish(stdio).wait(2)
-    late = os.open(uris.stdout, os.O_RDONLY | os.O_NONBLOCK)
-    assert (os.read(late, 100), os.read(late, 100)) == (b"late\n", b"")
-    os.close(late)
+    with open(uris.stdout, "rb") as late:
+        assert late.read() == b"late\n"
+
+
+def test_the_streams_know_when_a_late_client_has_come(shim: Shim, tmp_path: Path) -> None:
+    uris = Uris(stdout=fifo(tmp_path, "out"))
+    stdio = shim.open(uris)
+    assert shim.spawn(stdio, "echo", "late").wait(10) == 0
+    assert shim.finish(stdio).wait(2)
+    read, given_up = threading.Event(), threading.Event()
+    shim.call(lambda: stdio.when_read(given_up.set, patience_s=0.05))
+    assert given_up.wait(2)
+    shim.call(lambda: stdio.when_read(read.set, patience_s=30))
+    assert not read.is_set()
+    with open(uris.stdout, "rb") as late:
+        assert read.wait(2)
+        assert late.read() == b"late\n"
 
 
 def test_a_client_that_leaves_costs_the_program_no_sigpipe_and_the_next_one_nothing(
@@ -135,8 +150,7 @@ def test_the_end_waits_for_no_reader_and_what_a_process_left_stays_whole(shim: S
     process = shim.spawn(stdio, sys.executable, "-c", f"import os; os.write(1, bytes({2 << 16}))")
     assert process.wait(10) == 0
     assert shim.finish(stdio).wait(2)
-    late = os.open(uris.stdout, os.O_RDONLY | os.O_NONBLOCK)
-    with open(late, "rb") as reader:
+    with open(uris.stdout, "rb") as reader:
         assert reader.read() == bytes(2 << 16)
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DRAIN_S = 10.0
 # How long a program may go on after its terminal's input was closed.
 _HANG_UP_S = 1.0
+# How often to look for a reader of what is left, at first and in the long run.
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 1.0
 
 
 class Stdio:
@@ -50,6 +52,8 @@ class Stdio:
         self._console = -1
         self._timers: list[Timer] = []
         self._done: Callable[[], None] | None = None
+        self._read: Callable[[], None] | None = None
+        self._look: Timer | None = None
         self._closed = False
 
     def lend(self, descriptor: int) -> None:
@@ -223,7 +227,37 @@ class Stdio:
             done, self._done = self._done, None
             self._cancel_timers()
             self._close_logs()
+            self._await_readers(_FIRST_LOOK_S)
             self._loop.call_soon(done)
+
+    def _await_readers(self, delay_s: float) -> None:
+        """Look, less and less often, whether somebody came for what was left in a fifo.
+
+        No event tells of a reader: epoll says nothing to a writer when one opens the fifo.
+        """
+        if all(_settled(pump.sink) for pump in self._outputs):
+            if self._read is not None:
+                read, self._read = self._read, None
+                read()
+            return
+        later = min(delay_s * 2, _LAST_LOOK_S)
+        self._look = self._loop.call_later(delay_s, lambda: self._await_readers(later))
+
+    def when_read(self, done: Callable[[], None], *, patience_s: float) -> None:
+        """After `finish`: done() when readers have come for all that was left, at once or in patience_s.
+
+        A client that is told of an end within milliseconds may not yet have opened its fifos.
+        """
+        self._read = done
+        self._cancel_timers()
+        if not all(_settled(pump.sink) for pump in self._outputs):
+            self._timers.append(self._loop.call_later(patience_s, self._stop_waiting))
+        self._await_readers(_FIRST_LOOK_S)
+
+    def _stop_waiting(self) -> None:
+        if self._read is not None:
+            read, self._read = self._read, None
+            read()
 
     def _close_logs(self) -> None:
         for log in self._logs:
@@ -251,6 +285,9 @@ class Stdio:
             self._audience.close_input()
 
     def _cancel_timers(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -258,7 +295,7 @@ class Stdio:
     def close(self) -> None:
         """Let go of everything at once; what a `finish` under way was to call is not called."""
         self._closed = True
-        self._done = None
+        self._done = self._read = None
         self._cancel_timers()
         self.close_child()
         self._close_input()
@@ -274,6 +311,12 @@ class Stdio:
         self._close_logs()
         if self._audience is not None:
             self._audience.close()
+
+
+def _settled(sink: Sink) -> bool:
+    """Whether a sink whose end has come has nothing left that its reader has yet to come for."""
+    settle = getattr(sink, "settle", None)
+    return settle is None or bool(settle())
 
 
 def _nothing() -> None:

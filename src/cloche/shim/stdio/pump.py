@@ -66,10 +66,10 @@ def unread(descriptor: int) -> int:
 
 
 def hung_up(descriptor: int) -> bool:
-    """Whether a pipe has no writer any more; it may still hold something."""
+    """Whether nobody has a pipe's other end open any more; it may still hold something."""
     poll = select.poll()
     poll.register(descriptor, 0)
-    return any(events & select.POLLHUP for _, events in poll.poll(0))
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
 
 
 class Pump:

@@ -10,7 +10,7 @@ import os
 import stat
 
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
-from cloche.shim.stdio.pump import unread
+from cloche.shim.stdio.pump import hung_up, unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class FifoSink(PipeSink):
     def __init__(self, descriptor: int) -> None:
         """descriptor: opened with O_RDWR, which never waits for the other side; owned."""
         super().__init__(descriptor)
-        self._reading = -1
+        self._unclaimed = -1
         self._grown = False
 
     def make_room(self, source: int) -> bool:
@@ -77,22 +77,34 @@ class FifoSink(PipeSink):
         return True
 
     def end(self) -> None:
-        """Close the writing side, once for all. What is not read yet can still be, until `close`."""
+        """Close it where a reader has it open, who then finds what is left and the end of file.
+
+        Nobody may have: then it stays open for writing, since a late reader's open(2) waits for a
+        writer, and what was written is gone when nobody has it open any more.
+        """
         if self.descriptor >= 0:
             if unread(self.descriptor):
                 try:
-                    self._reading = _reopen(self.descriptor, os.O_RDONLY)
+                    self._unclaimed = _reopen(self.descriptor, os.O_WRONLY)
                 except OSError:
                     # EMFILE: who reads now still gets all of it.
                     pass
             super().close()
+            self.settle()
+
+    def settle(self) -> bool:
+        """After `end`: whether somebody has come for what was left; the fifo is closed then."""
+        if self._unclaimed >= 0 and not hung_up(self._unclaimed):
+            os.close(self._unclaimed)
+            self._unclaimed = -1
+        return self._unclaimed < 0
 
     def close(self) -> None:
-        """Close both sides."""
+        """Close it; what nobody came for is gone."""
         super().close()
-        if self._reading >= 0:
-            os.close(self._reading)
-            self._reading = -1
+        if self._unclaimed >= 0:
+            os.close(self._unclaimed)
+            self._unclaimed = -1
 
 
 def _capacity(descriptor: int) -> int:
