@@ -252,9 +252,25 @@ def test_a_program_that_is_not_executable_is_an_error_of_its_own(
     assert caught.value.errno == 2
     process = case.run("/bin/sleep", "1000")
     try:
-        with pytest.raises(ExecFailed) as caught:
+        with pytest.raises(ExecFailed, match="it is not executable") as caught:
             case.execute("/etc/passwd")
         assert caught.value.errno == 13
+    finally:
+        kill_and_reap(case.driver, process)
+        case.driver.delete()
+
+
+@in_a_subreaper
+def test_what_a_program_lacks_is_added_to_the_runtimes_words(case: Case) -> None:
+    script = case.bundle.rootfs / "run.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o644)
+    process = case.run("/bin/sleep", "1000")
+    try:
+        with pytest.raises(
+            ExecFailed, match=r"^OCI runtime exec failed: .*it is not executable \(mode 0644\)"
+        ):
+            case.execute("/run.sh")
     finally:
         kill_and_reap(case.driver, process)
         case.driver.delete()

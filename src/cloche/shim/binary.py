@@ -13,19 +13,17 @@ What the commands take and say is runc's; where the others differ it is said her
 from __future__ import annotations
 
 import os
-from errno import EACCES, ENOENT
 
 from cloche.errors import ClocheError, DeadlineExceeded, FailedPrecondition, NotFound, Unimplemented
 from cloche.kernel import pidfd
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import directories_of, layout
-from cloche.runtime.failures import ExecFailed
 from cloche.shim.claims import CLAIMS
 from cloche.shim.console_socket import ConsoleSocket
 from cloche.shim.driver import Spawned
-from cloche.shim.rootfs_mount import mount_rootfs, unmount_rootfs
+from cloche.shim.rootfs_mount import mount_rootfs, rootfs_of, unmount_rootfs
 from cloche.shim.runtime_command import Flags, RuntimeCommand
-from cloche.spec.document import dumps, loads
+from cloche.spec.document import dumps, load_file, loads
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -73,6 +71,7 @@ class BinaryDriver:
         self.id = container_id
         self._rootfs = rootfs
         self._restored = False
+        self._pid = 0
         self._cgroup: Cgroup | None = None
         flags = Flags(
             runtime.program,
@@ -95,11 +94,39 @@ class BinaryDriver:
             # Killed in the middle of it, it has not cleaned up after itself.
             self._quietly_delete()
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, FailedPrecondition):
+                error = self._explained(error, self._process(), rootfs_of(self.bundle))
             unmount_rootfs(self.bundle)
-            raise
-        self._cgroup = cgroup_of(spawned.pid)
+            raise error from None
+        self._became(spawned)
         return spawned
+
+    def _became(self, spawned: Spawned) -> None:
+        self._pid = spawned.pid
+        self._cgroup = cgroup_of(spawned.pid)
+
+    def _process(self) -> dict[str, Any]:
+        """The first process, as config.json has it; empty where that cannot be read."""
+        try:
+            config = load_file(os.path.join(self.bundle, "config.json"))
+        except (ClocheError, OSError):
+            return {}
+        process = config.get("process") if isinstance(config, dict) else None
+        return process if isinstance(process, dict) else {}
+
+    def _root(self) -> str:
+        """Where the container's files are seen as it sees them. runsc's own process is elsewhere."""
+        inside, rootfs = f"/proc/{self._pid}/root", rootfs_of(self.bundle)
+        try:
+            return inside if os.path.samefile(inside, rootfs) else rootfs
+        except OSError:
+            return rootfs
+
+    def _explained(self, error: FailedPrecondition, process: dict[str, Any], root: str) -> FailedPrecondition:
+        from cloche.shim.runtime_errors import as_exec_failure
+
+        return as_exec_failure(error, process, root)
 
     def _creation_flags(self) -> list[str]:
         flags = ["--no-pivot"] if self.runtime.no_pivot_root else []
@@ -120,7 +147,7 @@ class BinaryDriver:
             "--detach",
         ]
         spawned = self._spawn("restore", arguments, _INIT_PID, stdio=stdio, terminal=terminal)
-        self._cgroup = cgroup_of(spawned.pid)
+        self._became(spawned)
         self._restored = True
         self.pause()
         return spawned
@@ -133,7 +160,7 @@ class BinaryDriver:
         try:
             self._run("start", self.id, deadline_s=self.runtime.create_timeout_s)
         except FailedPrecondition as error:
-            raise as_exec_failure(error) from None
+            raise self._explained(error, self._process(), rootfs_of(self.bundle)) from None
 
     def execute(self, exec_id: str, process: dict[str, Any], *, stdio: Stdio, terminal: bool) -> Spawned:
         """See Driver.execute."""
@@ -143,6 +170,8 @@ class BinaryDriver:
         try:
             arguments = ["--process", path, "--detach"]
             return self._spawn("exec", arguments, f"{name}.pid", stdio=stdio, terminal=terminal)
+        except FailedPrecondition as error:
+            raise self._explained(error, process, self._root()) from None
         finally:
             _remove(path)
             _remove(os.path.join(self.bundle, f"{name}.pid"))
@@ -214,14 +243,11 @@ class BinaryDriver:
         _remove(pid_file)  # one that somebody left would be believed
         arguments = [*arguments, "--pid-file", pid_file]
         with CLAIMS:
-            try:
-                if terminal:
-                    console = self._run_with_console(action, arguments)
-                else:
-                    console = -1
-                    self._make_process(action, arguments, stdio)
-            except FailedPrecondition as error:
-                raise as_exec_failure(error) from None
+            console = -1
+            if terminal:
+                console = self._run_with_console(action, arguments)
+            else:
+                self._make_process(action, arguments, stdio)
             try:
                 pid = _read_pid(pid_file)
                 return Spawned(pid, adopt(pid, self.runtime.program), console)
@@ -270,21 +296,6 @@ def checkpoint_flags(options: CheckpointOptions) -> list[str]:
     for namespace in options.empty_namespaces:
         flags += ["--empty-ns", namespace]
     return flags
-
-
-def as_exec_failure(error: FailedPrecondition) -> FailedPrecondition:
-    """The same error, but ExecFailed where a runtime means that the program cannot be executed."""
-    message = str(error)
-    lower = message.lower()
-    if "exec" not in lower:
-        return error
-    if "executable file" in lower and "not found" in lower:
-        return ExecFailed(message, ENOENT)
-    if "no such file or directory" in lower and ('exec: "' in lower or "exec user process" in lower):
-        return ExecFailed(message, ENOENT)
-    if "permission denied" in lower and ('exec: "' in lower or "exec user process" in lower):
-        return ExecFailed(message, EACCES)
-    return error
 
 
 def adopt(pid: int, program: str) -> int:
