@@ -38,7 +38,7 @@ ALLOWED = {
 }
 
 
-_PATIENCE_S = 2.0
+_PATIENCE_S = 1.0
 
 
 class Process:

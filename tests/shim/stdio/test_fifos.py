@@ -98,8 +98,8 @@ def test_the_streams_know_when_a_late_client_has_come(shim: Shim, tmp_path: Path
     shim.call(lambda: stdio.when_read(read.set, patience_s=30))
     assert not read.is_set()
     with open(uris.stdout, "rb") as late:
-        assert read.wait(2)
         assert late.read() == b"late\n"
+    assert read.wait(2)
 
 
 def test_a_client_that_leaves_costs_the_program_no_sigpipe_and_the_next_one_nothing(

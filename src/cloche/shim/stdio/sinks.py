@@ -60,7 +60,7 @@ class FifoSink(PipeSink):
     def __init__(self, descriptor: int) -> None:
         """descriptor: opened with O_RDWR, which never waits for the other side; owned."""
         super().__init__(descriptor)
-        self._unclaimed = -1
+        self._unclaimed = self._unread = -1
         self._grown = False
 
     def make_room(self, source: int) -> bool:
@@ -77,10 +77,11 @@ class FifoSink(PipeSink):
         return True
 
     def end(self) -> None:
-        """Close it where a reader has it open, who then finds what is left and the end of file.
+        """No more comes; what is left stays until it was read, or until `close`.
 
-        Nobody may have: then it stays open for writing, since a late reader's open(2) waits for a
-        writer, and what was written is gone when nobody has it open any more.
+        Where nobody has it open for reading it stays open for writing: a late reader's open(2) waits
+        for a writer. Where somebody has, it is closed for writing, so that the end of file is found,
+        and kept only to see whether the rest is being read.
         """
         if self.descriptor >= 0:
             if unread(self.descriptor):
@@ -93,18 +94,27 @@ class FifoSink(PipeSink):
             self.settle()
 
     def settle(self) -> bool:
-        """After `end`: whether somebody has come for what was left; the fifo is closed then."""
+        """After `end`: whether all that was left has been read; nothing is open any more then."""
         if self._unclaimed >= 0 and not hung_up(self._unclaimed):
+            try:
+                self._unread = _reopen(self._unclaimed, os.O_RDONLY)
+            except OSError:
+                # EMFILE: it is somebody's, which has to do.
+                pass
             os.close(self._unclaimed)
             self._unclaimed = -1
-        return self._unclaimed < 0
+        if self._unread >= 0 and not unread(self._unread):
+            os.close(self._unread)
+            self._unread = -1
+        return self._unclaimed < 0 and self._unread < 0
 
     def close(self) -> None:
         """Close it; what nobody came for is gone."""
         super().close()
-        if self._unclaimed >= 0:
-            os.close(self._unclaimed)
-            self._unclaimed = -1
+        for descriptor in (self._unclaimed, self._unread):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._unclaimed = self._unread = -1
 
 
 def _capacity(descriptor: int) -> int:
