@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CREDENTIALS = Struct("3i")
 _WRITE_AHEAD = 1 << 20
 _BACKLOG = 1024
+_TURNS_TO_ACCEPT = 5
+"""Turns of the loop in which a connection that was accepted just before becomes one of ours."""
 
 
 class Connections:
@@ -57,8 +59,7 @@ class Connections:
 
     async def stop(self, grace_s: float) -> None:
         """End everything: calls in progress have so many seconds, then they are told Unavailable."""
-        for server in self._servers:
-            server.close()
+        await self._stop_accepting()
         for connection in list(self._open):
             connection.stop()
         await self._all_gone(grace_s)
@@ -66,6 +67,17 @@ class Connections:
             connection.refuse_all("the daemon is stopping")
         await self._all_gone(1.0)
         self.lanes.close()
+
+    async def _stop_accepting(self) -> None:
+        """Close the listeners, but not under a connection accepted a moment ago: asyncio loses it."""
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listener in server.sockets:
+                loop.remove_reader(listener.fileno())
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
 
     async def _all_gone(self, timeout_s: float) -> None:
         if not self._open:

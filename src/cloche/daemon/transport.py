@@ -121,6 +121,7 @@ class GrpcProtocol(ServerProtocol):
         self.calls = {}
         self.connection = Connection(limits=owner.limits)
         self._receiving = False
+        self._strangers: dict[int, int] = {}
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have come."""
@@ -163,9 +164,12 @@ class GrpcProtocol(ServerProtocol):
             call = self.calls.get(event.stream)
             if call is not None:
                 call.take_data(event.data, end=event.end)
+            else:
+                self._answer_stranger(event.stream)
         elif isinstance(event, Headers):
             self._on_headers(event)
         elif isinstance(event, Reset):
+            self._strangers.pop(event.stream, None)
             call = self.calls.pop(event.stream, None)
             if call is not None:
                 call.abandon()
@@ -185,10 +189,13 @@ class GrpcProtocol(ServerProtocol):
             call.take_data(b"", end=event.end)  # trailers of a client: nothing is in them for us
             return
         if not event.head.pseudo:
-            return  # trailers of a call that is over
+            self._answer_stranger(stream)
+            return  # or trailers of a call that is over
         request = grpc.request_of(event.head)
         if request.http_status != HTTPStatus.OK:
-            self._answer_stranger(stream, request.http_status)
+            self._strangers[stream] = request.http_status
+            if event.end:
+                self._answer_stranger(stream)
             return
         route = self.services.find(request.service, request.method)
         error = request.error
@@ -203,8 +210,14 @@ class GrpcProtocol(ServerProtocol):
         if event.end:
             call.take_data(b"", end=True)
 
-    def _answer_stranger(self, stream: int, code: int) -> None:
-        """Somebody speaks HTTP/2 to us, but not gRPC."""
+    def _answer_stranger(self, stream: int) -> None:
+        """Answer somebody who speaks HTTP/2 to us, but not gRPC.
+
+        Not before some of the request's content is there: curl takes an answer before that for an error.
+        """
+        code = self._strangers.pop(stream, None)
+        if code is None:
+            return
         text = b"this is cloched, which speaks gRPC\n"
         fields = [(b":status", b"%d" % code), (b"content-type", b"text/plain")]
         fields.append((b"content-length", b"%d" % len(text)))

@@ -251,7 +251,7 @@ class Connection(Sender):
             return
         if not self._client and self._clock() - stream.opened < _YOUNG_S:
             self._budget.spend(5)
-        self._waiting.pop(number, None)
+        self._ready.pop(number, None)
         stream.drop()
         self._events.append(Reset(number, int.from_bytes(payload, "big"), "the peer cancelled the stream"))
 
@@ -272,7 +272,8 @@ class Connection(Sender):
                 raise ConnectionFailure(frames.FLOW_CONTROL_ERROR, "a window above 2^31-1")
         self._out.append(frames.SETTINGS_ACK)
         if change > 0:
-            self._flush()
+            for stream in [stream for stream in self.streams.values() if stream.pending]:
+                self._push(stream)
 
     def _on_push_promise(self, _flags: int, _number: int, _payload: bytes) -> None:
         raise ConnectionFailure(frames.PROTOCOL_ERROR, "nobody asked for PUSH_PROMISE")
@@ -312,8 +313,8 @@ class Connection(Sender):
         stream = self.streams.get(number)
         if stream is not None:
             stream.widen(increment)
-            if number in self._waiting:
-                self._flush()
+            if stream.pending:
+                self._push(stream)
 
     def _require_used(self, number: int, kind: str) -> None:
         used = number < self._next_stream if self._client else number <= self._last_stream

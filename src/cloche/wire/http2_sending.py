@@ -41,7 +41,7 @@ class Sender:
         self._last_stream = 0
         self._send_window = frames.DEFAULT_WINDOW
         self._receive_window = frames.DEFAULT_WINDOW
-        self._waiting: dict[int, Stream] = {}
+        self._ready: dict[int, Stream] = {}
         self._were_reset: dict[int, None] = {}
         if client:
             self._out.append(frames.PREFACE)
@@ -99,8 +99,7 @@ class Sender:
                 self._local_end(stream)
             return
         stream.queue(data, end=end)
-        self._waiting[number] = stream
-        self._flush()
+        self._push(stream)
 
     def waiting(self, number: int) -> int:
         """How many bytes of a stream wait for the peer to take them."""
@@ -123,7 +122,7 @@ class Sender:
         stream = self.streams.pop(number, None)
         if stream is not None:
             stream.drop()
-            self._waiting.pop(number, None)
+            self._ready.pop(number, None)
         self._were_reset[number] = None
         if len(self._were_reset) > _RESETS_REMEMBERED:
             del self._were_reset[next(iter(self._were_reset))]
@@ -152,23 +151,31 @@ class Sender:
             self._out.append(frames.window_update(0, missing))
             self._receive_window += missing
 
-    def _flush(self) -> None:
-        """Send what waits as far as the windows go, one frame of each stream in turn."""
-        if not self._waiting:
-            return
-        progress = True
-        while progress:
-            progress = False
-            for stream in list(self._waiting.values()):
-                sent = stream.next_frame(self._out, self._send_window, self.peer.frame_size)
-                self._send_window -= sent
-                progress = progress or sent > 0
-                if not stream.pending:
-                    stream.end_frame(self._out, self.peer.frame_size)
-                    self._sent(stream)
+    def _push(self, stream: Stream) -> None:
+        """Send what waits on a stream as far as both windows go."""
+        while sent := stream.next_frame(self._out, self._send_window, self.peer.frame_size):
+            self._send_window -= sent
+        self._settle(stream)
 
-    def _sent(self, stream: Stream) -> None:
-        del self._waiting[stream.stream]
+    def _flush(self) -> None:
+        """The connection's window has grown: send what waited for that, one frame of each stream in turn."""
+        while self._ready and self._send_window > 0:
+            stream = self._ready.pop(next(iter(self._ready)))
+            self._send_window -= stream.next_frame(self._out, self._send_window, self.peer.frame_size)
+            self._settle(stream)
+
+    def _settle(self, stream: Stream) -> None:
+        """End a stream that has sent everything, or note what it waits for.
+
+        Only those that wait for the connection are looked at when its window grows: a peer may have
+        any number of streams wait for their own.
+        """
+        if stream.pending:
+            if stream.send_window > 0:
+                self._ready[stream.stream] = stream
+            return
+        self._ready.pop(stream.stream, None)
+        stream.end_frame(self._out, self.peer.frame_size)
         if stream.local_closed:
             self._local_end(stream)
         else:
