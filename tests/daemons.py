@@ -138,9 +138,14 @@ class Ctrd(Daemon):
 
 
 class Containerd(Ctrd):
-    """Debian's containerd with root, state and socket of its own below one directory."""
+    """Debian's containerd with root, state and socket of its own below one directory.
 
-    def __init__(self, directory: Path, environment: dict[str, str] | None = None) -> None:
+    before: words of a program that executes it, such as ("unshare", "--mount").
+    """
+
+    def __init__(
+        self, directory: Path, environment: dict[str, str] | None = None, before: tuple[str, ...] = ()
+    ) -> None:
         self.directory = directory
         self.address = str(directory / "containerd.sock")
         config = directory / "config.toml"
@@ -155,7 +160,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   level = "warn"
 """
         )
-        super().__init__([peer("containerd"), "--config", str(config)], directory / "log", environment)
+        command = [*before, peer("containerd"), "--config", str(config)]
+        super().__init__(command, directory / "log", environment)
         self.wait_for(socket.AF_UNIX, self.address)
 
 
@@ -171,11 +177,11 @@ class Cloched(Ctrd):
         self.log_path = directory / "log"
         self.start()
 
-    def start(self) -> None:
-        """Start it, for the first time or again."""
+    def start(self, *, fault: str = "") -> None:
+        """Start it, for the first time or again. fault: the named place where it is to die."""
         places = ["--root", f"{self.directory}/root", "--state", f"{self.directory}/state"]
         command = [peers.command("cloched"), *places, "--address", self.address, "--log-level", "debug"]
-        super().__init__(command, self.log_path)
+        super().__init__(command, self.log_path, {"CLOCHE_FAULT": fault} if fault else None)
         self.wait_for(socket.AF_UNIX, self.address)
 
     def kill(self) -> None:

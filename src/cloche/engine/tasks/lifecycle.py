@@ -16,7 +16,7 @@ from cloche.engine.tasks.bundle import Bundle, bundles
 from cloche.engine.tasks.runtimes import shim_binary
 from cloche.engine.tasks.shim import Daemon, Log, Shim
 from cloche.errors import AlreadyExists, ClocheError, NotFound
-from cloche.store import clock
+from cloche.store import clock, faults
 from cloche.wire.messages import task as messages
 from cloche.wire.messages.events import TaskDelete, TaskExit
 from cloche.wire.messages.google import Timestamp
@@ -117,8 +117,10 @@ class Tasks:
         request: messages.CreateTaskRequest,
         options: Packed | None,
     ) -> int:
+        faults.point("task.bundled")
         self._logs[key] = Log(bundle)
         await self._run(shims.start, bundle, binary, self._daemon, options, lane=key)
+        faults.point("task.shim-started")
         shim = await shims.connect(bundle)
         request.bundle = bundle.path
         request.options = options
@@ -127,6 +129,7 @@ class Tasks:
         except BaseException:
             await asyncio.shield(shim.shut_down())
             raise
+        faults.point("task.created")
         self._adopt(key, shim, binary)
         return made.pid
 
@@ -145,8 +148,10 @@ class Tasks:
         key = (namespace, task_id)
         shim = self.get(namespace, task_id)
         gone = await shim.call("Delete", messages.DeleteRequest(id=task_id), messages.DeleteResponse)
+        faults.point("task.deleted")
         self._forget(key)
         await shim.shut_down()
+        faults.point("task.shut-down")
         await self._run(shim.bundle.remove, lane=key)
         return gone
 
@@ -189,7 +194,7 @@ class Tasks:
 
     async def _load(self, bundle: Bundle) -> None:
         key = (bundle.namespace, bundle.id)
-        binary = ""
+        binary, shim = "", None
         try:
             binary = bundle.read("shim-binary-path").decode()
             shim = await shims.connect(bundle)
@@ -198,6 +203,8 @@ class Tasks:
             )
         except (ClocheError, OSError) as error:
             _log.warning("task %s/%s: cannot be loaded: %s", *key, error)
+            if shim is not None:
+                await shim.shut_down()  # one that was started, and whose task was never made
             if binary:
                 await self._clean_up(key, bundle, binary)
             else:
