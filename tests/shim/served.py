@@ -38,7 +38,14 @@ class Served:
     events: the path of a socket that takes its events. state: where the runtime keeps its own.
     """
 
-    def __init__(self, directory: Path, *, events: str = "", limit: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        events: str = "",
+        forgotten_s: float = 60,
+        limit: Callable[[], None] | None = None,
+    ) -> None:
         self.directory = directory
         self.state = directory / "state"
         self.path = str(directory / "s")
@@ -50,6 +57,7 @@ class Served:
             "ttrpc_address": events,
             "bundle": str(directory),
             "socket_path": self.path,
+            "forgotten_s": forgotten_s,
         }
         with socket.socket(socket.AF_UNIX) as listener, self.log.open("wb") as log:
             listener.bind(self.path)

@@ -58,6 +58,11 @@ class SandboxService:
             "SandboxMetrics": self.metrics,
         }
 
+    @property
+    def exists(self) -> bool:
+        """Whether a sandbox was created: the shim stays for it, with or without containers."""
+        return bool(self._id)
+
     def _require(self, sandbox_id: str) -> None:
         if not self._id or sandbox_id != self._id:
             raise NotFound(f"sandbox {sandbox_id!r} does not exist")

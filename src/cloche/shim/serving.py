@@ -32,6 +32,7 @@ class Settings(Record):
     sockets; the second takes events, and is empty where nobody does. bundle: the working directory of
     `start`. socket_path: what the listener is bound to; unlinked at the end. publish_binary: who
     publishes events where ttrpc_address is empty. version: the newest task service that is offered.
+    forgotten_s: a shim that has had nothing to look after for so long, twice, ends.
     """
 
     shim_id: str
@@ -43,6 +44,7 @@ class Settings(Record):
     publish_binary: str = ""
     debug: bool = False
     version: int = 2
+    forgotten_s: float = 60.0
 
 
 def serve(settings: Settings, listener: socket) -> NoReturn:
@@ -64,12 +66,15 @@ class Serving:
         children = Children(self._loop)
         children.terminated = self._end
         self._publisher = Publisher(self._loop, settings.namespace, settings.ttrpc_address)
-        shim = Shim(self._loop, children, self._publisher, settings.namespace)
+        self._shim = shim = Shim(self._loop, children, self._publisher, settings.namespace)
         self._server = Server(self._loop, listener, self._report)
         tasks = TaskService(shim, self._end).handlers()
         self._server.offer(TASK_V2, tasks)
         self._server.offer(TASK_V3, tasks)
-        self._server.offer(SANDBOX, SandboxService(shim, self._end).handlers())
+        self._sandbox = SandboxService(shim, self._end)
+        self._server.offer(SANDBOX, self._sandbox.handlers())
+        self._was_idle = False
+        self._loop.call_later(settings.forgotten_s, self._look_for_use)
         self._ending = False
         self._patience = _FAREWELL_S
 
@@ -80,6 +85,15 @@ class Serving:
         finally:
             self._server.close()
             _unlink(self._settings.socket_path)
+
+    def _look_for_use(self) -> None:
+        """A containerd that was killed after it started us, and before it created a container, forgets us."""
+        idle = self._shim.is_empty and not self._sandbox.exists
+        if idle and self._was_idle:
+            self._end()
+        else:
+            self._was_idle = idle
+            self._loop.call_later(self._settings.forgotten_s, self._look_for_use)
 
     def _end(self) -> None:
         """No new client; those that are here get their answers, and containerd its events."""
