@@ -35,6 +35,7 @@ class BuiltinDriver:
     """Runs one container. See `cloche.shim.driver.Driver`.
 
     root: the folder of the runtime's states. pivot, keyring: as for `runtime.create.create`.
+    criu_work: where criu writes its logs; below the bundle where empty.
     config: config.json, once the container was created.
     """
 
@@ -50,6 +51,7 @@ class BuiltinDriver:
         rootfs: tuple[Mount, ...],
         pivot: bool = True,
         keyring: bool = True,
+        criu_work: str = "",
     ) -> None:
         self.root = root
         self.bundle = bundle
@@ -57,16 +59,16 @@ class BuiltinDriver:
         self._rootfs = rootfs
         self._pivot = pivot
         self._keyring = keyring
+        self._criu_work = criu_work
+        self._restored = False
         self._made: Container | None = None
 
     def create(self, *, stdio: Stdio, terminal: bool, checkpoint: str = "") -> Spawned:
         """See Driver.create."""
-        if checkpoint:
-            raise Unimplemented("cannot restore from a checkpoint here")
         self._log(b"")
-        return self._worded("create", lambda: self._create(stdio, terminal=terminal))
+        return self._worded("create", lambda: self._create(stdio, checkpoint, terminal=terminal))
 
-    def _create(self, stdio: Stdio, *, terminal: bool) -> Spawned:
+    def _create(self, stdio: Stdio, checkpoint: str, *, terminal: bool) -> Spawned:
         from cloche.kernel.mounts import assemble
         from cloche.spec.validate import validate
 
@@ -76,6 +78,8 @@ class BuiltinDriver:
         self.config = config
         rootfs = assemble(self._rootfs) if self._rootfs else None
         try:
+            if checkpoint:
+                return self._restore(config, rootfs, stdio, checkpoint)
             self._made, process = create(
                 self.root,
                 self.id,
@@ -91,6 +95,23 @@ class BuiltinDriver:
                 os.close(rootfs)
         return _spawned(process)
 
+    def _restore(self, config: Config, rootfs: int | None, stdio: Stdio, checkpoint: str) -> Spawned:
+        """What is restored runs at once: it is frozen until `start`."""
+        from cloche.runtime.criu.options import RestoreOptions
+        from cloche.runtime.criu.restore import restore
+
+        options = RestoreOptions(image_path=checkpoint, work_path=self._criu_folder(""))
+        self._made, process = restore(
+            self.root, self.id, config, bundle=self.bundle, options=options, rootfs=rootfs, stdio=stdio
+        )
+        self._made.pause()
+        self._restored = True
+        return _spawned(process)
+
+    def _criu_folder(self, wanted: str) -> str:
+        """Where criu writes its logs."""
+        return wanted or self._criu_work or f"{self.bundle}/criu-work"
+
     @property
     def _container(self) -> Container:
         if self._made is None:
@@ -99,7 +120,8 @@ class BuiltinDriver:
 
     def start(self) -> None:
         """See Driver.start."""
-        self._worded("start", self._container.start)
+        container = self._container
+        self._worded("start", container.resume if self._restored else container.start)
 
     def execute(self, exec_id: str, process: dict[str, Any], *, stdio: Stdio, terminal: bool) -> Spawned:
         """See Driver.execute."""
@@ -139,7 +161,22 @@ class BuiltinDriver:
 
     def checkpoint(self, path: str, options: CheckpointOptions) -> None:
         """See Driver.checkpoint."""
-        raise Unimplemented("cannot write checkpoints here")
+        from cloche.runtime.criu.options import CheckpointOptions as Wanted
+
+        if options.empty_namespaces:
+            raise Unimplemented("empty_namespaces: namespaces are written with all that is in them")
+        wanted = Wanted(
+            image_path=path or options.image_path,
+            work_path=self._criu_folder(options.work_path),
+            tcp_established=options.open_tcp,
+            ext_unix_sk=options.external_unix_sockets,
+            shell_job=options.terminal,
+            file_locks=options.file_locks,
+            manage_cgroups_mode=options.cgroups_mode,
+            leave_running=not options.exit,
+            parent_path=options.parent_path,
+        )
+        self._worded("checkpoint", lambda: self._container.checkpoint(wanted))
 
     def delete(self) -> None:
         """See Driver.delete."""

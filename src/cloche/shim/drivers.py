@@ -41,6 +41,7 @@ def driver_for(
             rootfs=rootfs,
             pivot=not (options and options.no_pivot_root),
             keyring=not (options and options.no_new_keyring),
+            criu_work=options.criu_work_path if options else "",
         )
     from cloche.shim.binary import BinaryDriver, Runtime
 
