@@ -11,6 +11,7 @@ from typing import Any
 
 from cloche.shim.loop import Loop
 from cloche.shim.stdio.opening import Stdio, Uris, open_stdio
+from tests.waiting import wait_until
 
 
 class Shim:
@@ -20,7 +21,7 @@ class Shim:
         self.loop = Loop()
         self._thread = threading.Thread(target=self.loop.run)
         self._thread.start()
-        self._opened: list[Stdio] = []
+        self.opened: list[Stdio] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def call(self, function: Callable[[], Any]) -> Any:
@@ -44,7 +45,7 @@ class Shim:
     def open(self, uris: Uris, **options: Any) -> Stdio:
         """Open streams; they are closed at the end."""
         stdio = open_stdio(self.loop, uris, container_id="c1", namespace="n1", **options)
-        self._opened.append(stdio)
+        self.opened.append(stdio)
         return stdio
 
     def spawn(self, stdio: Stdio, *command: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -76,8 +77,10 @@ class Shim:
         for process in self._processes:
             process.kill()
             process.wait()
-        for stdio in self._opened:
+        for stdio in self.opened:
             self.call(stdio.close)
+        # Logging programs are reaped a moment later.
+        wait_until(lambda: not self.loop._watched, what="the loop to have nothing to wait for")
         self.loop.call_soon(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -88,12 +91,6 @@ def fifo(directory: Path, name: str) -> str:
     path = str(directory / name)
     os.mkfifo(path, 0o700)
     return path
-
-
-def read_all(path: str) -> bytes:
-    """What a client reads until the end of file."""
-    with open(path, "rb") as reader:
-        return reader.read()
 
 
 class Reader:

@@ -135,6 +135,11 @@ class Logger:
             os.close(self._pidfd)
         self._close_ends()
 
+    @property
+    def readers(self) -> tuple[int, ...]:
+        """Our copies of its own ends of stdout and stderr; borrowed."""
+        return tuple(self._readers)
+
     def take_writers(self) -> tuple[int, int]:
         """The ends of stdout and stderr that the process gets; the caller's from now on."""
         out, err = self._writers

@@ -9,6 +9,7 @@ from cloche.shim.stdio.console import ConsoleSink, resize
 from cloche.shim.stdio.input import Input
 from cloche.shim.stdio.pump import Pump
 from cloche.shim.stdio.sinks import NullSink
+from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,18 +30,36 @@ _HANG_UP_S = 1.0
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 1.0
 
 
+class Kept(Record):
+    """What of a process's streams outlives its shim in other hands, for the next shim to go on with.
+
+    stdin: the writing end, -1 after CloseIO. stdout, stderr: the reading ends. console: the pty's
+    master. printed: the reading end of a pipe between a terminal and its log. -1 for what there is not.
+    """
+
+    stdin: int = -1
+    stdout: int = -1
+    stderr: int = -1
+    console: int = -1
+    printed: int = -1
+
+
 class Stdio:
     """Opened by `opening.open_stdio`. Every method belongs to the loop's thread.
 
     child: what the process gets as its descriptors 0, 1 and 2; borrowed, valid until `close_child`.
     A process with a terminal of its own gets that instead, and `attach_console` its master.
+    kept: what another process may hold copies of, so that the death of this one loses nothing; valid
+    until `finish`. The copy of stdin is to be closed with `close_stdin`.
     """
 
     def __init__(self, loop: Loop, *, drain_s: float = DRAIN_S) -> None:
         self.child: tuple[int, int, int] = (-1, -1, -1)
+        self.kept = Kept()
         self._loop = loop
         self._drain_s = drain_s
         self._theirs: set[int] = set()
+        self._idle: list[int] = []
         self._outputs: list[Pump] = []
         self._input: Input | None = None
         self._typed: tuple[int, int] = (-1, -1)
@@ -59,6 +78,10 @@ class Stdio:
     def lend(self, descriptor: int) -> None:
         """The process gets this descriptor; our copy is closed by `close_child`."""
         self._theirs.add(descriptor)
+
+    def hold(self, reading: int) -> None:
+        """Keep a pipe open, so that its writer gets no SIGPIPE; somebody else reads it."""
+        self._idle.append(reading)
 
     def add_output(self, reading: int, sink: Sink) -> None:
         """What comes out of a pipe goes to a sink; into nothing when the sink breaks."""
@@ -139,6 +162,7 @@ class Stdio:
             os.close(master)
             raise
         self._console = master
+        self.kept = self.kept.replace(console=master)
         screen, self._screen = self._screen, None
         # First, since what is recorded comes out of it.
         self._outputs.insert(0, Pump(self._loop, master, screen, instead=NullSink, ended=self._hung_up))
@@ -176,6 +200,7 @@ class Stdio:
 
     def close_stdin(self) -> None:
         """The process reads an end of file behind what was written before."""
+        self.kept = self.kept.replace(stdin=-1)
         if self._input is not None:
             self._input.close_soon()
         if self._audience is not None:
@@ -213,6 +238,7 @@ class Stdio:
             self._loop.call_soon(done)
             return
         self._done = done
+        self.kept = Kept()
         self.close_child()
         self._close_input()
         for pump in self._outputs:
@@ -227,6 +253,7 @@ class Stdio:
             done, self._done = self._done, None
             self._cancel_timers()
             self._close_logs()
+            self._let_go()
             self._await_readers(_FIRST_LOOK_S)
             self._loop.call_soon(done)
 
@@ -258,6 +285,11 @@ class Stdio:
         if self._read is not None:
             read, self._read = self._read, None
             read()
+
+    def _let_go(self) -> None:
+        for descriptor in self._idle:
+            os.close(descriptor)
+        self._idle.clear()
 
     def _close_logs(self) -> None:
         for log in self._logs:
@@ -308,6 +340,7 @@ class Stdio:
         for logger in self._loggers:
             logger.close()
         self._loggers.clear()
+        self._let_go()
         self._close_logs()
         if self._audience is not None:
             self._audience.close()
