@@ -14,6 +14,7 @@ import pytest
 PACKAGES = {
     "apt-cache": "apt",
     "apt-get": "apt",
+    "busctl": "systemd",
     "bwrap": "bubblewrap",
     "buildah": "buildah",
     "busybox": "busybox-static",
@@ -24,6 +25,7 @@ PACKAGES = {
     "criu": "criu",
     "crun": "crun",
     "ctr": "containerd",
+    "dbus-daemon": "dbus-daemon",
     "debootstrap": "debootstrap",
     "dpkg-deb": "dpkg",
     "docker-registry": "docker-registry",
@@ -39,6 +41,7 @@ PACKAGES = {
     "runsc": "runsc",
     "skopeo": "skopeo",
     "strace": "strace",
+    "systemctl": "systemd",
     "umoci": "umoci",
     "unshare": "util-linux",
     "zstd": "zstd",

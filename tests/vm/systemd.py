@@ -17,6 +17,8 @@ AGENT = """
 DefaultDependencies=no
 After=dbus.service
 [Service]
+ExecStartPre=/bin/sh -c 'for c in $$(cat /sys/fs/cgroup/cgroup.controllers); do \\
+    echo +$$c >/sys/fs/cgroup/cgroup.subtree_control; done'
 ExecStart=/bin/sh -c '$$(cat /python) -I /agent.py /dev/ttyS1; poweroff -f'
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/disk
 StandardInput=null
@@ -63,7 +65,8 @@ Requires=agent.service dbus.socket dbus.service user@{USER}.service
 def add_systemd(archive: Initramfs) -> None:
     """Give a guest systemd. To be called first: what is there already stays."""
     archive.copy(HERE / "init.systemd.sh", "/init.inside")
-    for program in ("/lib/systemd/systemd", peer("systemctl"), peer("busctl"), peer("dbus-daemon")):
+    # The package that has the one has the other.
+    for program in (peer("systemctl"), "/lib/systemd/systemd", peer("busctl"), peer("dbus-daemon")):
         archive.program(program)
     for name in TARGETS:
         for kind in ("system", "user"):
@@ -79,7 +82,7 @@ def add_systemd(archive: Initramfs) -> None:
     }
     for name, text in units.items():
         archive.file(f"/etc/systemd/system/{name}", text.encode())
-    archive.file("/etc/systemd/user/default.target", b"[Unit]\nDefaultDependencies=no\n")
+    archive.file("/etc/systemd/user/default.target", b"[Unit]\nDefaultDependencies=no\nWants=user.slice\n")
     archive.file(
         "/etc/passwd",
         f"root:x:0:0::/root:/bin/sh\nmessagebus:x:100:100::/:/bin/false\nuser:x:{USER}:{USER}::/tmp:/bin/sh\n".encode(),

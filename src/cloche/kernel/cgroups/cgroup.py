@@ -12,7 +12,7 @@ import os
 
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.kernel.cgroups import processes
-from cloche.kernel.cgroups.files import Write, read, write, write_all
+from cloche.kernel.cgroups.files import Write, gone, read, write, write_all
 from cloche.kernel.cgroups.layout import UNIFIED, Layout
 
 TYPE_CHECKING = False
@@ -289,7 +289,9 @@ class Cgroup:
             if "freezer" in self.paths:
                 return read(f"{self.paths['freezer']}/freezer.self_freezing") == "1"
             return UNIFIED in self.paths and read(f"{self.paths[UNIFIED]}/cgroup.freeze") == "1"
-        except FileNotFoundError:
+        except OSError as error:
+            if not gone(error):
+                raise
             return False
 
     def kill(self, signal: int = 9) -> None:
@@ -324,8 +326,9 @@ class Cgroup:
     def _release(self) -> None:
         try:
             self.thaw()
-        except FileNotFoundError:
-            pass
+        except OSError as error:
+            if not gone(error):
+                raise
 
     def destroy(self, *, timeout_s: float = 5.0) -> None:
         """Remove the directories and all below them; those that are gone already do not matter.

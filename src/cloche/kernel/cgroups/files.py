@@ -28,6 +28,11 @@ class Write(Record):
     otherwise: Write | None = None
 
 
+def gone(error: OSError) -> bool:
+    """Whether the cgroup is no more: removed before its file was opened, or in between (ENODEV)."""
+    return error.errno in (errno.ENOENT, errno.ENODEV)
+
+
 def read(path: str) -> str:
     """A whole file of a cgroup, without its last newline."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

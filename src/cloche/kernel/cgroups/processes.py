@@ -8,7 +8,7 @@ import select
 import time
 
 from cloche.errors import Unavailable
-from cloche.kernel.cgroups.files import read, write
+from cloche.kernel.cgroups.files import gone, read, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def listed(directory: str) -> list[int]:
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:  # a threaded cgroup has no processes of its own
             return []
-        if error.errno in (errno.ENOENT, errno.ENODEV):
+        if gone(error):
             return []
         raise
     return [int(line) for line in text.split() if line != "0"]
@@ -106,7 +106,9 @@ def kill_unified(directory: str) -> bool:
     """SIGKILL everything in and below a v2 cgroup at once; False where that cannot be said so."""
     try:
         write(f"{directory}/cgroup.kill", "1")
-    except FileNotFoundError:  # Linux before 5.14, or the cgroup is gone
+    except OSError as error:
+        if not gone(error):  # or Linux is older than 5.14
+            raise
         return False
     return True
 
