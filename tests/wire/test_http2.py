@@ -1,6 +1,6 @@
 """HTTP/2 without sockets: our client and our server, and whatever bytes somebody may send.
 
-h2spec's 145 cases are run by hand (docs/daemon.md says how); what they found is here too.
+What the whole server makes of h2spec's cases is in tests/daemon.
 """
 
 from __future__ import annotations

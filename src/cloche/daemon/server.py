@@ -18,6 +18,7 @@ from cloche.api.images import Images
 from cloche.api.introspection import IntrospectionService
 from cloche.api.leases import Leases
 from cloche.api.namespaces import Namespaces
+from cloche.api.reflection import ReflectionService
 from cloche.api.snapshots import Snapshots
 from cloche.api.streaming import Streaming
 from cloche.api.tasks import Tasks
@@ -33,6 +34,7 @@ from cloche.daemon.ttrpc_transport import TtrpcProtocol
 from cloche.engine.tasks.lifecycle import Tasks as TaskManager
 from cloche.engine.tasks.shim import Daemon
 from cloche.spec.record import Record
+from cloche.wire.messages.reflection import REFLECTION_ALPHA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,6 +120,9 @@ class Server:
             HealthService(lambda: {service.full_name for service in services}),
         ):
             services.add(each)
+        reflection = ReflectionService(services)
+        services.add(reflection)
+        services.add(reflection, REFLECTION_ALPHA)
 
     async def _listen(self, connections: Connections) -> list[Listener]:
         listeners = inherited(os.environ)
