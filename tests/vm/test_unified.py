@@ -12,7 +12,7 @@ SUITES = {
     "what a unified machine must show": "tests/vm/unified.py",
     "events and new limits": "tests/vm/unified_events.py",
     "cgroups": "tests/kernel/cgroups/test_[cpu]*.py",
-    "checkpoints": "tests/runtime/criu",
+    "checkpoints": "tests/runtime/criu -m criu",
     "engine": "tests/engine/test_containers.py -k 'memory or stats'",
 }
 PYTEST = f"cd {CHECKOUT} && $(cat /python) -m pytest -q -m system --durations=10 --timeout=100"

@@ -14,6 +14,13 @@ from tests.runtime.containers import runtime
 __all__ = ["runtime"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a guest has to run."""
+    for item in items:
+        if "criu" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.criu)
+
+
 @pytest.fixture
 def criu(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """criu, or the one that CLOCHE_TEST_CRIU names; the test ends here where it cannot read the kernel.
