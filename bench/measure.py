@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -29,6 +31,34 @@ def command(*words: str) -> Work:
             raise RuntimeError(f"{' '.join(words)}: exit code {code}")
 
     return run
+
+
+def in_turn(works: Sequence[Work]) -> Work:
+    """Work that is several others, one after the other."""
+
+    def run() -> None:
+        for work in works:
+            work()
+
+    return run
+
+
+# What a program has resident before it executes another counts as the other's: so a small one starts it.
+_WAITER = """
+import os, sys
+silence = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silence)
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def peak_memory(*words: str) -> int:
+    """The most memory in bytes that a program, or one that it waited for, had resident at once."""
+    waiter = [sys.executable, "-I", "-S", "-c", _WAITER, *words]
+    done = subprocess.run(waiter, check=True, stdout=subprocess.PIPE)
+    return int(done.stdout) << 10
 
 
 def timed(work: Work) -> float:

@@ -7,20 +7,12 @@ import subprocess
 from collections.abc import Callable
 from itertools import count
 
-from bench import shims
+from bench import runtimes, shims
 from bench.measure import Work, command, side_by_side
 from bench.stage import Stage
 from bench.table import Row
 from bench.unary import measure
 from tests.peers import peer
-
-
-def runtime(stage: Stage, rounds: int) -> list[Row]:
-    """The runtimes' commands on one bundle."""
-    arguments = ("run", "--bundle", str(stage.bundle), "bench")
-    ours = command(stage.command("cloche-runc"), "--root", str(stage.path / "ours"), *arguments)
-    theirs = command(peer("runc"), "--root", str(stage.path / "theirs"), *arguments)
-    return [Row("cloche-runc run", "runc run", side_by_side([ours, theirs], rounds), 1.0, 0.6)]
 
 
 def embedded(stage: Stage, rounds: int) -> list[Row]:
@@ -97,7 +89,7 @@ def unary(stage: Stage, rounds: int) -> list[Row]:
 
 
 ALL: dict[str, Callable[[Stage, int], list[Row]]] = {
-    "runtime": runtime,
+    "runtime": runtimes.rows,
     "embedded": embedded,
     "library": library,
     "pull": pull,

@@ -67,6 +67,20 @@ class Stage:
         return Bundle(self.path / "bundle", self.rootfs).command("/bin/true").path
 
     @cached_property
+    def sleeping(self) -> Path:
+        """The same with a program that stays."""
+        return Bundle(self.path / "sleeping", self.rootfs).command("/bin/sleep", "100000").path
+
+    @cached_property
+    def ungrouped(self) -> Path:
+        """The same with nothing that needs cgroups."""
+        bundle = Bundle(self.path / "ungrouped", self.rootfs).command("/bin/true")
+        bundle.linux.pop("resources", None)
+        bundle.config["mounts"] = [mount for mount in bundle.config["mounts"] if mount["type"] != "cgroup"]
+        bundle.save()
+        return bundle.path
+
+    @cached_property
     def archive(self) -> Path:
         """The root filesystem as an image archive."""
         layout = Layout(self.directory("layout"))

@@ -10,41 +10,52 @@ from dataclasses import dataclass
 class Row:
     """One comparison.
 
-    values: the medians of our work and of theirs: seconds, or what the unit says. must, aim: ratios;
-    not every row has a must.
+    values: the medians of our work and of theirs, in seconds, or in bytes where `unit` is KB. must,
+    aim: ratios; not every row has a must. within: how much more ours may be than theirs, instead of a
+    ratio, in the same unit.
     """
 
     work: str
     beside: str
     values: Sequence[float]
-    must: float | None
-    aim: float
+    must: float | None = None
+    aim: float | None = None
     unit: str = "ms"
+    within: float | None = None
 
     @property
     def ratio(self) -> float:
-        """Our value in units of theirs."""
+        """Ours in units of theirs."""
         return self.values[0] / self.values[1]
 
     @property
     def verdict(self) -> str:
-        """How the ratio stands to must and aim."""
-        if self.ratio <= self.aim:
+        """How the row stands to what is asked of it."""
+        if self.missed:
+            return "MISSED"
+        if self.aim is not None and self.ratio <= self.aim:
             return "aim reached"
-        return "MISSED" if self.missed else "ok" if self.must is not None else ""
+        return "" if self.must is None and self.within is None else "ok"
 
     @property
     def missed(self) -> bool:
-        """Whether the ratio is worse than it must be."""
+        """Whether it is worse than it must be."""
+        if self.within is not None:
+            return self.values[0] - self.values[1] > self.within
         return self.must is not None and self.ratio > self.must
 
     def cells(self) -> tuple[str, ...]:
         """The row's texts in the order of the heading."""
-        scale = 1000 if self.unit == "ms" else 1
-        values = [f"{value * scale:.1f} {self.unit}" for value in self.values]
-        must = "-" if self.must is None else f"{self.must:.2f}"
-        ratios = [f"{self.ratio:.2f}", must, f"{self.aim:.2f}"]
-        return (self.work, self.beside, *values, *ratios, self.verdict)
+        values = [f"{self._shown(value)} {self.unit}" for value in self.values]
+        if self.within is not None:
+            must = f"+{self._shown(self.within)} {self.unit}"
+        else:
+            must = "-" if self.must is None else f"{self.must:.2f}"
+        aim = "-" if self.aim is None else f"{self.aim:.2f}"
+        return (self.work, self.beside, *values, f"{self.ratio:.2f}", must, aim, self.verdict)
+
+    def _shown(self, value: float) -> str:
+        return f"{value * 1000:.1f}" if self.unit == "ms" else f"{value / 1024:.0f}"
 
 
 HEADING = ("work", "beside", "ours", "theirs", "ratio", "must", "aim", "")

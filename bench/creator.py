@@ -1,0 +1,33 @@
+"""Makes a container whenever a line comes in, and says when it is created.
+
+python -m bench.creator ROOT BUNDLE, where ROOT is a prefix. A warm program, so that what is measured
+is what the kernel takes. The container is deleted after the answer, unless the next line is faster.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cloche.runtime.create import create
+from cloche.spec import document
+from cloche.spec.validate import validate
+
+
+def main(root: str, bundle: str) -> None:
+    """See the module."""
+    config = document.load_file(f"{bundle}/config.json")
+    validate(config)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for _ in sys.stdin:
+        container, process = create(
+            f"{root}-{os.getpid()}", f"guard-{os.getpid()}", config, bundle=bundle, stdio=(nowhere,) * 3
+        )
+        print(flush=True)
+        container.delete(force=True)
+        process.wait()
+        process.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
