@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cloche.shim.exits import Children, Exit
     from cloche.shim.loop import Loop
     from cloche.shim.oom import OomNotices
+    from cloche.shim.publish_command import CommandPublisher
     from cloche.shim.stdio.opening import Stdio
 
 _SIGKILL = 9
@@ -39,7 +40,9 @@ _STRAGGLERS_S = 10.0
 class Shim:
     """What all containers of one process share. containers: those that exist; creating: ids taken."""
 
-    def __init__(self, loop: Loop, children: Children, publisher: Publisher, namespace: str) -> None:
+    def __init__(
+        self, loop: Loop, children: Children, publisher: Publisher | CommandPublisher, namespace: str
+    ) -> None:
         self.loop = loop
         self.children = children
         self.publisher = publisher

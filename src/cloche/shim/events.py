@@ -70,6 +70,13 @@ class Publisher:
         if self._timer is None and not self._in_flight:
             self._send_next()
 
+    def close(self) -> None:
+        """Tell nobody any more."""
+        self._path = ""
+        self._waiting.clear()
+        self._in_flight = False
+        self._fail()
+
     def _send_next(self) -> None:
         self._timer = None
         if not self._waiting:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import NoReturn
 
+    from cloche.shim.publish_command import CommandPublisher
+
 # How long the end waits for clients to take their last answers, and containerd its last events.
 _FAREWELL_S = 3.0
 _LOOK_AGAIN_S = 0.005
@@ -65,7 +67,7 @@ class Serving:
         self._loop = Loop()
         children = Children(self._loop)
         children.terminated = self._end
-        self._publisher = Publisher(self._loop, settings.namespace, settings.ttrpc_address)
+        self._publisher = _publisher(settings, self._loop)
         self._shim = shim = Shim(self._loop, children, self._publisher, settings.namespace)
         self._server = Server(self._loop, listener, self._report)
         tasks = TaskService(shim, self._end).handlers()
@@ -119,6 +121,15 @@ class Serving:
         except OSError:
             # Nobody holds the other end any more.
             return
+
+
+def _publisher(settings: Settings, loop: Loop) -> Publisher | CommandPublisher:
+    """Who tells containerd what happens: its ttrpc socket, or else its command."""
+    if settings.ttrpc_address or not settings.publish_binary:
+        return Publisher(loop, settings.namespace, settings.ttrpc_address)
+    from cloche.shim.publish_command import CommandPublisher
+
+    return CommandPublisher(loop, settings.namespace, settings.publish_binary, settings.address)
 
 
 def _unlink(path: str) -> None:
