@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.daemons import Containerd
 from tests.layouts import Layout, tar_directory
 from tests.peers import require_root
 from tests.shim.runtimes import NAMES, runtime
-from tests.shim.starting import Shims, parent
+from tests.shim.starting import Shims, alive, parent
 from tests.waiting import wait_until
 
 IMAGE = "test.example/shim-runtimes:latest"
@@ -75,6 +76,24 @@ def test_a_container_of_another_runtime_lives_from_run_to_delete(
     wait_until(lambda: not bundle.exists())
     assert str(bundle) not in Path("/proc/self/mountinfo").read_text()
     assert not list((tmp_path / "root").glob("default/*"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_killed_shim_leaves_of_a_runtime_is_cleaned_up(
+    daemon: Containerd, tmp_path: Path, name: str
+) -> None:
+    options = ["--runc-binary", runtime(name, tmp_path), "--runc-root", str(tmp_path / "root")]
+    container = f"{name}-{os.urandom(4).hex()}"
+    started = daemon.run("run", "--detach", *options, IMAGE, container, "sleep", "1000")
+    assert started.returncode == 0, started.stderr
+    bundle = daemon.directory / STATE / container
+    pid = int((bundle / "init.pid").read_text())
+    os.kill(int((bundle / "shim.pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: not alive(pid), what="the container to be killed")
+    wait_until(lambda: not bundle.exists(), what="the bundle to be removed")
+    assert str(bundle) not in Path("/proc/self/mountinfo").read_text()
+    wait_until(lambda: not list((tmp_path / "root").glob("default/*")), what="the runtime to forget it")
+    assert daemon.run("containers", "rm", container).returncode == 0
 
 
 def test_a_runtime_that_is_not_there_is_named(daemon: Containerd) -> None:

@@ -75,8 +75,8 @@ class RuntimeCommand:
 
         what: "OCI runtime create failed", with which an error begins. stdio: borrowed descriptors that
         become 0, 1 and 2, and go on to the container's process; without them data is the standard input.
-        Raises DeadlineExceeded when it had to be killed, NotFound when the runtime or what it was to
-        do something about is not there, FailedPrecondition with the runtime's own words else.
+        Raises DeadlineExceeded when it had to be killed, NotFound when the container is gone, and
+        FailedPrecondition with the runtime's own words else.
         """
         log_from = self._log_size()
         files = [] if stdio else [_memory(data), _memory(b""), _memory(b"")]
@@ -205,7 +205,8 @@ def _spawn(words: list[str], stdio: tuple[int, int, int], what: str) -> int:
             setsigdef=[number for number in range(1, 32) if number not in (signals.SIGKILL, signals.SIGSTOP)],
         )
     except FileNotFoundError:
-        raise NotFound(
+        # Not NotFound, which says that the container is gone.
+        raise FailedPrecondition(
             f"{what}: the runtime {words[0]!r} is not there: install it, or correct the BinaryName"
         ) from None
     except PermissionError:
