@@ -19,6 +19,7 @@ class Shim:
 
     def __init__(self) -> None:
         self.loop = Loop()
+        self.nowhere = os.open("/dev/null", os.O_WRONLY)
         self._thread = threading.Thread(target=self.loop.run)
         self._thread.start()
         self.opened: list[Stdio] = []
@@ -84,6 +85,7 @@ class Shim:
         self.loop.call_soon(self.loop.stop)
         self._thread.join()
         self.loop.close()
+        os.close(self.nowhere)
 
 
 def fifo(directory: Path, name: str) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -301,3 +302,36 @@ def test_closing_at_once_leaves_nobody_waiting(shim: Shim, tmp_path: Path) -> No
     shim.call(stdio.close)
     assert reader.all() == b""
     assert process.wait(10) == 0
+
+
+def test_a_large_input_goes_through_a_raw_terminal_whole(shim: Shim, tmp_path: Path) -> None:
+    uris = Uris(stdin=fifo(tmp_path, "in"), stdout=fifo(tmp_path, "out"), terminal=True)
+    reader = Reader(uris.stdout)
+    stdio = shim.open(uris)
+    data = os.urandom(1 << 20)
+    process = shim.on_terminal(stdio, "sh", "-c", f"stty raw -echo; echo ready; head -c {len(data)}")
+    wait_until(lambda: reader.data == b"ready\n")
+    Path(uris.stdin).write_bytes(data)
+    assert process.wait(30) == 0
+    assert shim.finish(stdio).wait(10)
+    assert reader.all() == b"ready\n" + data
+
+
+def test_what_a_slow_reader_has_not_read_takes_no_memory_of_ours(shim: Shim, tmp_path: Path) -> None:
+    uris = Uris(stdout=fifo(tmp_path, "out"))
+    stdio = shim.open(uris)
+    size = 256 << 20
+    process = shim.spawn(stdio, "head", "-c", str(size), "/dev/zero")
+    tracemalloc.start()
+    try:
+        with open(uris.stdout, "rb", buffering=0) as reader:
+            left = size
+            while left > 0:
+                # Every hundredth byte, and the rest goes to nobody: reading all of it is not the point.
+                left -= os.splice(reader.fileno(), shim.nowhere, 10000)
+                left -= len(reader.read(100))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert process.wait(10) == 0
+    assert shim.finish(stdio).wait(10)
