@@ -47,6 +47,7 @@ class Publisher:
         self._decoder = ttrpc.Decoder()
         self._stream = -1
         self._unsent = b""
+        self._events = READ
         self._tries = 0
         self._timer: Timer | None = None
         self._in_flight = False
@@ -107,6 +108,7 @@ class Publisher:
         self._socket = connection
         self._decoder = ttrpc.Decoder()
         self._stream = -1
+        self._events = READ
         self._loop.watch(connection.fileno(), READ, self._ready)
 
     def _ready(self, events: int) -> None:
@@ -126,7 +128,10 @@ class Publisher:
         except OSError:
             self._fail()
             return
-        self._loop.watch(self._socket.fileno(), READ | WRITE if self._unsent else READ, self._ready)
+        events = READ | WRITE if self._unsent else READ
+        if events != self._events:
+            self._events = events
+            self._loop.watch(self._socket.fileno(), events, self._ready)
 
     def _receive(self, connection: _socket) -> None:
         try:

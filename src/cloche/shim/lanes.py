@@ -62,16 +62,22 @@ class Lane:
             _thread.stack_size(before)
 
     def _serve(self) -> None:
-        while (task := self._next()) is not None:
-            work, done = task
-            result = error = None
-            try:
-                result = work()
-            except BaseException as raised:
-                error = raised
-            self._hand_back(done, result, error)
-            # Nothing of a finished call may live on in an idle thread.
-            task = work = done = result = error = None  # type: ignore[assignment]
+        while self._carry_out_next():
+            pass
+
+    def _carry_out_next(self) -> bool:
+        """In a function of its own: nothing of a finished call may live on in an idle thread."""
+        task = self._next()
+        if task is None:
+            return False
+        work, done = task
+        result = error = None
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+        self._hand_back(done, result, error)
+        return True
 
     def _hand_back(self, done: Done, result: object, error: BaseException | None) -> None:
         self._loop.call_soon(lambda: done(result, error))
