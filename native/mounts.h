@@ -86,6 +86,14 @@ static int do_open_proc(const struct open_proc *op)
     return 0;
 }
 
+static int do_copy_found(const struct copy_found *op)
+{
+    OWNED int copy = clone_mount((int)op->tree, op->recursive ? AT_RECURSIVE : 0);
+    TRY(copy);
+    int moved = (int)CALL(NR_dup3, (u64)copy, (u64)op->tree, O_CLOEXEC);
+    return moved < 0 ? moved : 0;
+}
+
 static int do_copy_tree(const struct copy_tree *op)
 {
     u64 flags = OPEN_TREE_CLONE | O_CLOEXEC | (op->recursive ? AT_RECURSIVE : 0);

@@ -13,9 +13,17 @@ from tests.bundles import Bundle
 from tests.runtime.face.runtimes import Runtime, last_line, unique
 
 
+def below(kind: type) -> list[type]:
+    """All the classes that derive from one."""
+    found: list[type] = []
+    for child in kind.__subclasses__():
+        found += [child, *below(child)]
+    return found
+
+
 def names() -> set[str]:
     """How the descriptions of all operations begin."""
-    kinds = [*Operation.table, *caller.CallerOperation.__subclasses__()]
+    kinds = [*Operation.table, *below(caller.CallerOperation)]
     assert hooks.RunHooks in kinds
     return {"".join(f" {c.lower()}" if c.isupper() else c for c in kind.__name__).strip() for kind in kinds}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from cloche.runtime.container import Container
 from tests.bundles import Bundle
 from tests.runtime.containers import Runtime, pipe, read_all
+from tests.waiting import wait_until
 
 AT_THE_GATE = re.compile(r"/dev/null|pipe:\[\d+\]|.*/(start|result)\.fifo")
 EXEC = {"args": ["sleep", "1000"], "cwd": "/", "env": ["PATH=/bin"]}
@@ -29,6 +30,8 @@ def test_a_created_container_holds_its_streams_and_its_gate(
     container, process = runtime.create(bundle.command("true"), stdio=(null, null, null))
     os.close(null)
     with process:
+        # It hangs up the socket when it has heard that its pid is written down.
+        wait_until(lambda: len(descriptors(process.pid)) <= 5)
         held = descriptors(process.pid)
         container.delete(force=True)
         process.wait()

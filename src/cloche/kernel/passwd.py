@@ -11,7 +11,6 @@ import os
 import stat
 
 from cloche.errors import InvalidArgument, NotFound
-from cloche.kernel.paths import open_in_root
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -88,8 +87,7 @@ def read(root: int, path: str) -> bytes:
     Raises InvalidArgument when it is no ordinary file or larger than LIMIT_BYTES.
     """
     try:
-        # Nonblocking, so that a fifo put in its place cannot hold us up.
-        descriptor = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = _open(root, path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return b""
@@ -100,7 +98,7 @@ def read(root: int, path: str) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InvalidArgument(f"the container's {path}: is not an ordinary file")
         parts, size = [], 0
-        while part := os.read(descriptor, 1 << 20):
+        while part := os.read(descriptor, 1 << 16):
             parts.append(part)
             size += len(part)
             if size > LIMIT_BYTES:
@@ -108,6 +106,25 @@ def read(root: int, path: str) -> bytes:
     finally:
         os.close(descriptor)
     return b"".join(parts)
+
+
+def _open(root: int, path: str) -> int:
+    """Nonblocking, so that a fifo put in its place cannot hold us up."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    directory, _, name = path[1:].rpartition("/")
+    try:
+        # As in nearly every image: no link on the way, so that what resolves them need not be loaded.
+        parent = os.open(directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+        try:
+            return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        finally:
+            os.close(parent)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+    from cloche.kernel.paths import open_in_root
+
+    return open_in_root(root, path, flags)
 
 
 def lookup(root: int, user: str, additional_groups: tuple[str, ...] = ()) -> Identity:

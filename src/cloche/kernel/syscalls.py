@@ -1,17 +1,19 @@
 """System calls that Python's os module does not have, one function a call, named as its man page.
 
-Bound through `_ctypes` (the C core; the `ctypes` package costs milliseconds to import). Every
-function raises OSError with the kernel's errno, borrows the descriptors it is given, and returns
-new ones close-on-exec.
+Bound through `_ctypes` (the C core; the `ctypes` package costs milliseconds to import), and that at
+the first call: the numbers here are of use to many who make none. Every function raises OSError with
+the kernel's errno, borrows the descriptors it is given, and returns new ones close-on-exec.
 """
 
 from __future__ import annotations
 
 import os
-from _ctypes import addressof, dlopen, dlsym, get_errno
 
 from cloche.errors import Unimplemented
-from cloche.kernel.foreign import Byte, Bytes, Long, Pointer, ReturnsLongAndErrno, UnsignedLong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -87,6 +89,7 @@ _UNIFORM = {
     "fsopen": 430,
     "fsconfig": 431,
     "fsmount": 432,
+    "clone3": 435,
     "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
@@ -101,8 +104,28 @@ def _numbers() -> dict[str, int]:
     return table | _UNIFORM
 
 
-_NUMBERS = _numbers()
-_syscall = ReturnsLongAndErrno(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type] # None: this program
+_bound: list[Callable[..., int]] = []
+
+
+def _bind() -> Callable[..., int]:
+    """The function that makes a system call: its name, integers or bytes, and the path for the error."""
+    from _ctypes import dlopen, dlsym, get_errno
+
+    from cloche.kernel.foreign import Bytes, Long, ReturnsLongAndErrno, UnsignedLong
+
+    numbers = _numbers()
+    function = ReturnsLongAndErrno(dlsym(dlopen(None, 0), "syscall"))  # type: ignore[arg-type] # None: this program
+
+    def bound(name: str, arguments: tuple[int | bytes | None, ...], path: str | bytes | None) -> int:
+        words = [UnsignedLong(a & 0xFFFFFFFFFFFFFFFF) if isinstance(a, int) else Bytes(a) for a in arguments]
+        result: int = function(Long(numbers[name]), *words)
+        if result == -1:
+            errno = get_errno()
+            raise OSError(errno, f"{name}: {os.strerror(errno)}", path)
+        return result
+
+    _bound.append(bound)
+    return bound
 
 
 def call(name: str, *arguments: int | bytes | None, path: str | bytes | None = None) -> int:
@@ -111,12 +134,7 @@ def call(name: str, *arguments: int | bytes | None, path: str | bytes | None = N
     arguments: integers, or bytes for a pointer to their first byte (NUL-terminated by Python).
     path: named in the OSError when the call fails.
     """
-    words = [UnsignedLong(a & 0xFFFFFFFFFFFFFFFF) if isinstance(a, int) else Bytes(a) for a in arguments]
-    result: int = _syscall(Long(_NUMBERS[name]), *words)
-    if result == -1:
-        errno = get_errno()
-        raise OSError(errno, f"{name}: {os.strerror(errno)}", path)
-    return result
+    return (_bound[0] if _bound else _bind())(name, arguments, path)
 
 
 def _pack64(*words: int) -> bytes:
@@ -259,6 +277,10 @@ def bpf(command: int, attributes: bytes | bytearray) -> int:
 
 def address_of(data: bytes | bytearray) -> int:
     """Where the bytes are in memory, for as long as the caller keeps them and their length."""
+    from _ctypes import addressof
+
+    from cloche.kernel.foreign import Byte, Bytes, Pointer
+
     if isinstance(data, bytearray):
         return addressof(Byte.from_buffer(data))
     holder = Bytes(data)

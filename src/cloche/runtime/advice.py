@@ -43,9 +43,13 @@ _IDS = {
 # Name of the operation -> errno -> what to do.
 _ADVICE = {
     "clone tree": _SOURCE,
+    "clone found": _SOURCE,
+    "copy found": _SOURCE,
     "copy tree": _SOURCE,
+    "find tree": _SOURCE,
     "open file": {
-        ENOENT: "nothing is at that path on the host: what it names may have ended",
+        ENOENT: "nothing is at that path on the host: correct it, or make what it names if that has ended",
+        ENOTDIR: "it must be a directory, and all above it",
         EACCES: "the caller may not open it: run as root",
         EPERM: "the caller may not open it: run as root",
     },

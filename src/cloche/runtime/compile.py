@@ -42,6 +42,10 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     steps = (
         *plan_namespaces.entering(facts.cgroups),
         *opened(config, facts, mounts, sources),
+        # Before a mount namespace is joined: what is copied is in the caller's.
+        *plan_mounts.copied(config, facts),
+        *sources.copied,
+        *plan_devices.copied_devices(mounts, config, facts),
         *plan_process.scored(process, rootless=facts.rootless),
         *plan_namespaces.joined_namespaces(config),
         *plan_namespaces.offset_clocks(config),

@@ -103,6 +103,16 @@ class ForbidDumps(Operation):
     """PR_SET_DUMPABLE 0: until execve nobody inside may read the process's memory or descriptors."""
 
 
+class CopyFound(Operation):
+    """open_tree(2) with OPEN_TREE_CLONE of what the caller opened, in the caller's mount namespace.
+
+    The copy takes the place of the descriptor in the slot.
+    """
+
+    tree: Slot
+    recursive: int
+
+
 class JoinNamespace(Operation):
     """setns(2). With `deferrable`, EPERM means: try again after the user namespace was joined."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from cloche.kernel.syscalls import MS_SLAVE
 from cloche.runtime import operations as op
-from cloche.runtime.caller import CloneTree
-from cloche.runtime.plan import CALLER, STAGE_TWO, Step
+from cloche.runtime.caller import OpenFile
+from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +53,14 @@ def opened_devices(mounts: Iterable[ConfiguredMount], config: Config, facts: Fac
     """In a user namespace mknod(2) is not allowed, so the host's nodes are bind mounted."""
     if facts.user_namespace and _has_own_dev(mounts):
         for path, (place, _) in _wanted(config).items():
-            yield Step(place, CALLER, CloneTree(f"device:{path}", path, False))
+            yield Step(place, CALLER, OpenFile(f"device:{path}", path, os.O_PATH))
+
+
+def copied_devices(mounts: Iterable[ConfiguredMount], config: Config, facts: Facts) -> Iterator[Step]:
+    """Detached mounts of them, made where the mount namespace is the caller's."""
+    if facts.user_namespace and _has_own_dev(mounts):
+        for path, (place, _) in _wanted(config).items():
+            yield Step(place, STAGE_ONE, op.CopyFound(f"device:{path}", 0))
 
 
 def devices(mounts: Iterable[ConfiguredMount], config: Config, facts: Facts) -> Iterator[Step]:

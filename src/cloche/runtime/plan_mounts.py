@@ -16,8 +16,8 @@ from cloche.kernel.syscalls import (
     MS_UNBINDABLE,
 )
 from cloche.runtime import operations as op
-from cloche.runtime.caller import CloneTree
-from cloche.runtime.plan import CALLER, STAGE_TWO, Step
+from cloche.runtime.caller import OpenFile
+from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
 from cloche.runtime.plan_namespaces import is_new
 from cloche.runtime.plan_process import is_labelled
 
@@ -59,10 +59,18 @@ def own_proc(config: Config) -> Iterator[Step]:
 
 
 def opened_root(config: Config, facts: Facts) -> Iterator[Step]:
-    """The rootfs as a detached mount, which never appears among the host's mounts."""
+    """The place of the rootfs, which never appears among the host's mounts."""
     if not facts.rootfs_given:
         path = os.path.join(facts.bundle, config["root"]["path"])
-        yield Step("root.path", CALLER, CloneTree("rootfs", path, True))
+        yield Step("root.path", CALLER, OpenFile("rootfs", path, os.O_PATH | os.O_DIRECTORY))
+
+
+def copied(config: Config, facts: Facts) -> Iterator[Step]:
+    """Detached mounts of what the caller has opened: here the first mount namespace is the caller's."""
+    if not facts.rootfs_given and is_new(config, "mount"):
+        yield Step("root.path", STAGE_ONE, op.CopyFound("rootfs", 1))
+    if config.get("linux", {}).get("maskedPaths"):
+        yield Step("linux.maskedPaths", STAGE_ONE, op.CopyFound("null", 0))
 
 
 def attached_root(config: Config, facts: Facts) -> Iterator[Step]:
@@ -161,14 +169,13 @@ def _cgroup(mount: ConfiguredMount, sources: Sources, config: Config, facts: Fac
         return
     safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     yield Step(place, STAGE_TWO, op.NewMount("tmpfs", "tmpfs", base, ("mode=755",), safe))
-    yield from sources.requests.get(place, ())
     for hierarchy in facts.cgroups.hierarchies:
         where = f"{base}/{hierarchy.name}"
         if is_new(config, "cgroup"):
             new = op.NewMount("cgroup", "cgroup", where, hierarchy.options, attributes)
             yield Step(place, STAGE_TWO, new)
         else:
-            slot = sources.slot(f"{place}:{hierarchy.name}")
+            slot = f"{place}:{hierarchy.name}"
             yield Step(place, STAGE_TWO, op.AttachMount(slot, where, MS_SLAVE, attributes, 0, 0, 0))
         for alias in _aliases(hierarchy.name):
             yield Step(place, STAGE_TWO, op.MakeSymlink(hierarchy.name, f"{base}/{alias}"))
@@ -203,7 +210,7 @@ def root_propagation(config: Config) -> Iterator[Step]:
 def opened_null(config: Config) -> Iterator[Step]:
     """The host's null device for masks, so that nothing in the image is taken for it."""
     if config.get("linux", {}).get("maskedPaths"):
-        yield Step("linux.maskedPaths", CALLER, CloneTree("null", "/dev/null", False))
+        yield Step("linux.maskedPaths", CALLER, OpenFile("null", "/dev/null", os.O_PATH))
 
 
 def protected_paths(config: Config) -> Iterator[Step]:

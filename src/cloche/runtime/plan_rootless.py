@@ -37,14 +37,22 @@ def unprivileged(steps: Iterable[Step], config: Config) -> tuple[Step, ...]:
 
 
 def _moved(steps: list[Step]) -> Iterator[Step]:
-    copies = [(step.place, step.operation) for step in steps if isinstance(step.operation, CloneTree)]
+    copies: list[Step] = []
+    opened: dict[str, str] = {}
     for step in steps:
         operation = step.operation
-        if isinstance(operation, CloneTree):
+        if isinstance(operation, OpenFile):
+            opened[operation.slot] = operation.path
+        if isinstance(operation, op.CopyFound):
+            copy = op.CopyTree(operation.tree, opened[operation.tree], operation.recursive)
+            copies.append(Step(step.place, STAGE_TWO, copy))
+        elif isinstance(operation, CloneTree):
             yield Step(step.place, CALLER, OpenFile(operation.slot, operation.source, os.O_PATH))
-            continue
-        if isinstance(operation, op.AttachRoot):
+            copy = op.CopyTree(operation.slot, operation.source, int(operation.recursive))
+            copies.append(Step(step.place, STAGE_TWO, copy))
+        elif isinstance(operation, op.AttachRoot):
             # From here on the host's paths may be covered.
-            for place, tree in copies:
-                yield Step(place, STAGE_TWO, op.CopyTree(tree.slot, tree.source, int(tree.recursive)))
-        yield step
+            yield from copies
+            yield step
+        else:
+            yield step

@@ -6,6 +6,9 @@ stand before all that stage two makes, whatever the order of the configuration. 
 mount of stage two's own is only found beforehand (what is missing fails before any process
 exists), and copied when stage two asks for it. It is sent a descriptor, and no path is looked up
 a second time.
+
+The cgroups of v1 hierarchies stand in a mount of stage two's own and in no configuration: they are
+copied by stage one, beforehand.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ import os
 
 from cloche.errors import InvalidArgument
 from cloche.runtime import operations as op
-from cloche.runtime.caller import CloneFound, CloneTree, FindTree, HandOver, MakesMount
-from cloche.runtime.plan import CALLER, STAGE_TWO, Step
+from cloche.runtime.caller import CloneFound, CloneTree, FindTree, HandOver, MakesMount, OpenFile
+from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
 from cloche.runtime.plan_namespaces import is_new, wanted
 from cloche.spec.record import Record
 
@@ -31,11 +34,12 @@ if TYPE_CHECKING:
 class Sources(Record):
     """What the caller does for the mounts of one configuration.
 
-    beforehand: its steps before any process exists. requests: steps by the place of the mount that
-    they come before. late: the slots that are filled on request.
+    beforehand: its steps before any process exists. copied: what stage one then copies. requests: steps
+    by the place of the mount that they come before. late: the slots that are filled on request.
     """
 
     beforehand: tuple[Step, ...]
+    copied: tuple[Step, ...]
     requests: Mapping[str, tuple[Step, ...]]
     late: frozenset[str]
 
@@ -50,15 +54,14 @@ def sources(mounts: Sequence[ConfiguredMount], config: Config, facts: Facts) -> 
     Mounts of the caller's that follow each other are requested together. An ordinary user can copy
     nothing for another namespace (plan_rootless): there all is made beforehand.
     """
-    beforehand: list[Step] = []
+    beforehand, copied = _hierarchies(mounts, config, facts)
     requests: dict[str, list[Step]] = {}
     late: set[str] = set()
     run: list[Step] | None = None
     is_first = True
     for mount in mounts:
         steps = tuple(_made(mount, mounts, config, facts))
-        has_base = mount.type == "cgroup" and not mount.is_bind and not mount.is_unified(facts)
-        if has_base or not steps:
+        if not steps:
             is_first, run = False, None
         if is_first or facts.unprivileged:
             beforehand += steps
@@ -68,9 +71,24 @@ def sources(mounts: Sequence[ConfiguredMount], config: Config, facts: Facts) -> 
                 run = requests[mount.place] = [Step(mount.place, STAGE_TWO, op.RequestMounts())]
             run += _completed(steps)
             late.update(_filled(steps))
-        if has_base:
-            run = None
-    return Sources(tuple(beforehand), {place: tuple(run) for place, run in requests.items()}, frozenset(late))
+    requested = {place: tuple(run) for place, run in requests.items()}
+    return Sources(tuple(beforehand), tuple(copied), requested, frozenset(late))
+
+
+def _hierarchies(
+    mounts: Iterable[ConfiguredMount], config: Config, facts: Facts
+) -> tuple[list[Step], list[Step]]:
+    """The container's cgroup in each v1 hierarchy, where no namespace of its own shows it: found, copied."""
+    found: list[Step] = []
+    copied: list[Step] = []
+    for mount in mounts:
+        if mount.type != "cgroup" or mount.is_bind or is_new(config, "cgroup") or mount.is_unified(facts):
+            continue
+        for hierarchy in facts.cgroups.hierarchies:
+            slot = f"{mount.place}:{hierarchy.name}"
+            found.append(Step(mount.place, CALLER, OpenFile(slot, hierarchy.path, os.O_PATH)))
+            copied.append(Step(mount.place, STAGE_ONE, op.CopyFound(slot, 1)))
+    return found, copied
 
 
 def _found(slot: str) -> str:
@@ -115,9 +133,6 @@ def _made(
     elif mount.is_unified(facts):
         if mount.shows_the_hosts(config, facts):
             yield Step(place, CALLER, CloneTree(place, facts.cgroups.tree, False))
-    elif mount.type == "cgroup":
-        for hierarchy in () if is_new(config, "cgroup") else facts.cgroups.hierarchies:
-            yield Step(place, CALLER, CloneTree(f"{place}:{hierarchy.name}", hierarchy.path, True))
     elif mount.options.copy_up:
         from cloche.runtime.copyup import CopyUp
 
