@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from cloche.kernel.cgroups.layout import Hierarchy
 
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
+# The first and the last of lines that follow each other in /proc/PID/status.
 _CREDENTIALS = (
-    *("Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp"),
-    *("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"),
+    (b"\nUid:", b"\nGid:"),
+    (b"\nGroups:", b"\nGroups:"),
+    (b"\nCapInh:", b"\nSeccomp:"),
 )
 _UNLIMITED = (1 << 64) - 1
 _HIGHEST_SCORE = 1000
@@ -36,7 +38,6 @@ class Caller:
 
     def __init__(self, directory: int) -> None:
         self._directory = directory
-        self._status: dict[str, str] = {}
 
     @classmethod
     def myself(cls) -> Caller:
@@ -52,15 +53,6 @@ class Caller:
     def _read(self, name: str) -> bytes:
         return _content(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory))
 
-    def status(self, name: str) -> str:
-        """One line of its /proc/PID/status; "" where this kernel has none of that name."""
-        if not self._status:
-            lines = (
-                line.partition(":") for line in self._read("status").decode(errors="replace").split("\n")
-            )
-            self._status = {key: value.strip() for key, _, value in lines}
-        return self._status.get(name, "")
-
     def command(self) -> list[str]:
         """The words it was started with."""
         return [os.fsdecode(word) for word in self._read("cmdline").split(b"\0")[:-1]]
@@ -73,13 +65,19 @@ class Caller:
     def identity(self) -> tuple[object, ...]:
         """What two processes must have in common for one to stand in for the other."""
         namespaces = [self._link(f"ns/{kind}") for kind in _NAMESPACES]
-        credentials = [self.status(name) for name in _CREDENTIALS]
         root = os.stat("root", dir_fd=self._directory)
         try:
             label = self._read("attr/current")
         except OSError:
             label = b""  # EINVAL: no security module is active
-        return (*namespaces, *credentials, root.st_dev, root.st_ino, label)
+        return (*namespaces, *self._credentials(), root.st_dev, root.st_ino, label)
+
+    def _credentials(self) -> tuple[bytes, ...]:
+        """Users, groups, capabilities, no_new_privs and seccomp's mode, as lines of /proc/PID/status."""
+        text = self._read("status")
+        return tuple(
+            text[text.index(first) : text.index(b"\n", text.index(last) + 1)] for first, last in _CREDENTIALS
+        )
 
     def _link(self, name: str) -> str:
         try:
@@ -98,7 +96,7 @@ class Caller:
         finally:
             os.close(descriptor)
         self._hand_down_environment()
-        os.umask(int(self.status("Umask") or "22", 8))
+        os.umask(int(self._read("status").partition(b"\nUmask:")[2].split(None, 1)[0], 8))
         self._hand_down_limits()
         self._hand_down_scheduling()
 

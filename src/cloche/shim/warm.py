@@ -5,8 +5,8 @@ these are in the name of its socket, STATE/warm/NAME. `start` founds it when it 
 fork of the first `start` itself, which has imported everything to become a shim.
 
     start                                 warm parent                    shim to be
-    one packet: /proc/self and stdin ───▶ same user, same identity?
-                                          fork ────────────────────────▶ fork, the first one ends
+    one packet: /proc/self and stdin ───▶ same user?
+                                          fork ────────────────────────▶ same identity?
     prints what it receives  ◀────────────────────────────────────────── status and text
     (or is told nothing: then it becomes the shim itself)
 
@@ -33,6 +33,7 @@ from _socket import (
 from _socket import socket as _socket
 
 from cloche.errors import ClocheError
+from cloche.kernel.siblings import fork_sibling
 from cloche.runtime.sealed import adopt_init, sealed_init
 from cloche.shim.beginning import FAILED, NAME, SUCCEEDED, Beginning
 from cloche.shim.bootstrap import parse_flags
@@ -141,31 +142,32 @@ class WarmParent:
     def _answer(self, connection: _socket) -> None:
         descriptors = receive_descriptors(connection)
         try:
-            if not descriptors:
-                return
-            caller = Caller(os.dup(descriptors[0]))
-            try:
-                if caller.identity() == self._identity:
-                    self._fork(caller, descriptors[1] if len(descriptors) > 1 else -1, connection)
-            finally:
-                caller.close()
+            if descriptors:
+                self._fork(connection, descriptors)
         finally:
             for descriptor in descriptors:
                 close(descriptor)
 
-    def _fork(self, caller: Caller, stdin: int, connection: _socket) -> None:
+    def _fork(self, connection: _socket, descriptors: list[int]) -> None:
         ours, theirs = link()
-        pid = os.fork()
+        try:
+            pid = fork_away()
+        except OSError:
+            os.close(ours)
+            os.close(theirs)
+            return
         if pid == 0:
             try:
-                if os.fork() == 0:
-                    os.close(ours)
-                    self._let_go()
+                os.close(ours)
+                self._let_go()
+                caller = Caller(descriptors[0])
+                # Who differs hears nothing, and helps itself.
+                if caller.identity() == self._identity:
+                    stdin = descriptors[1] if len(descriptors) > 1 else -1
                     carry_out(caller, stdin, connection.detach())
             finally:
                 os._exit(0)
         os.close(theirs)
-        os.waitpid(pid, 0)
         self.stay_for(ours)
 
     def stay_for(self, link: int) -> None:
@@ -225,6 +227,20 @@ def receive_descriptors(connection: _socket) -> list[int]:
     for descriptor in found:
         os.set_inheritable(descriptor, False)
     return found
+
+
+def fork_away() -> int:
+    """Fork a process that has our parent for its own; 0 in it."""
+    try:
+        return fork_sibling()
+    except OSError:
+        # A filter of system calls that knows no clone3: the long way, by a child that ends at once.
+        pid = os.fork()
+        if pid == 0 and os.fork():
+            os._exit(0)
+        if pid:
+            os.waitpid(pid, 0)
+        return pid
 
 
 def link() -> tuple[int, int]:
