@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FUSE = ("fuse_", "request_wait_answer")
 _NETWORK = ("nfs", "rpc_", "cifs_", "smb2_", "smb_", "ceph_", "v9fs_", "p9_client", "afs_")
 _NETWORK_TYPES = ("nfs", "cifs", "smb3", "ceph", "9p", "afs")
+_CONNECTIONS = "/sys/fs/fuse/connections"
 _DISK = ("io_schedule", "blk_", "submit_bio", "jbd2_", "folio_wait", "wait_on_page", "balance_dirty_pages")
 
 
@@ -40,10 +41,23 @@ def _fuse(thread: Thread) -> Wait:
         return Wait("a FUSE file system whose server does not answer")
     kind = mount.type.partition(".")[2] or mount.source
     minor = mount.device.partition(":")[2]
-    abort = f"/sys/fs/fuse/connections/{minor}/abort"
-    unmount = _inside(thread, mount, f"umount --force {shlex.quote(mount.point)}")
-    remedy = f"echo 1 > {abort}" if os.path.exists(abort) else unmount
+    remedy = _abort(mount, minor)
     return Wait(f"the FUSE mount {mount.point} ({kind}), which does not answer", _server(minor), remedy)
+
+
+def _abort(mount: MountInfo, minor: str) -> str:
+    """The command, to be run here, that ends all waiting for a FUSE connection."""
+    abort = f"echo 1 > {_CONNECTIONS}/{minor}/abort"
+    if os.path.exists(f"{_CONNECTIONS}/{minor}"):
+        return abort
+    if point := _seen_here(mount):
+        return f"umount --force --lazy {shlex.quote(point)}"
+    return f"mount -t fusectl fusectl {_CONNECTIONS} && {abort}"
+
+
+def _seen_here(mount: MountInfo) -> str:
+    """Where the same file system is mounted for us; empty where it is not."""
+    return next((one.point for one in mountinfo.mounts() if one.device == mount.device), "")
 
 
 def _server(minor: str) -> str:
@@ -66,22 +80,12 @@ def _network(thread: Thread) -> Wait:
     mount = _mount(thread, _NETWORK_TYPES)
     if mount is None:
         return Wait("a network file system whose server does not answer")
-    remedy = _inside(thread, mount, f"umount --force --lazy {shlex.quote(mount.point)}")
+    if point := _seen_here(mount):
+        remedy = f"umount --force --lazy {shlex.quote(point)}"
+    else:
+        # The container's own umount, which may be busybox's.
+        remedy = f"nsenter --target {thread.pid} --mount umount -f -l {shlex.quote(mount.point)}"
     return Wait(f"the {mount.type} mount {mount.point}, whose server does not answer", mount.source, remedy)
-
-
-def _inside(thread: Thread, mount: MountInfo, command: str) -> str:
-    """A command that has to run where the mount is seen."""
-    if _same_mounts(thread.pid):
-        return command
-    return f"nsenter --target {thread.pid} --mount {command}"
-
-
-def _same_mounts(pid: int) -> bool:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
-    except OSError:
-        return False
 
 
 def _mount(thread: Thread, types: tuple[str, ...]) -> MountInfo | None:
