@@ -1,0 +1,108 @@
+"""What a configuration may say: which keys there are, and what stands at each of them."""
+
+from __future__ import annotations
+
+from cloche.daemon import config_tables as tables
+from cloche.daemon.config_tables import Each, Free, Span
+from cloche.daemon.toml_text import key
+from cloche.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list of texts",
+}
+_SPAN_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def check(tree: Mapping[str, Any], file: str) -> list[str]:
+    """Warnings of keys that mean nothing. Raises InvalidArgument for a value of the wrong type."""
+    return list(_check(tree, tables.TOP, (), file))
+
+
+def _check(value: Any, keys: Any, path: tuple[str, ...], file: str) -> Iterator[str]:
+    if isinstance(keys, Free):
+        return
+    if not isinstance(keys, dict | Each):
+        _check_value(value, keys, path, file)
+        return
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{file}: {_dotted(path)}: a table is needed, not {value!r}")
+    for name, inner in value.items():
+        below = (*path, name)
+        if isinstance(keys, Each):
+            yield from _check(inner, keys.keys, below, file)
+        elif name in keys:
+            yield from _check(inner, keys[name], below, file)
+        else:
+            yield f"{file}: {_dotted(below)} means nothing to cloched and is ignored"
+
+
+def _check_value(value: Any, sample: object, path: tuple[str, ...], file: str) -> None:
+    kind = str if isinstance(sample, Span) else type(sample)
+    fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+    if isinstance(value, bool) and kind is not bool:
+        fits = False
+    if fits and kind is list:
+        fits = all(isinstance(one, str) for one in value)
+    if not fits:
+        raise InvalidArgument(f"{file}: {_dotted(path)}: {_KINDS[kind]} is needed, not {value!r}")
+    if isinstance(sample, Span):
+        try:
+            read_span(value)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{file}: {_dotted(path)}: {error}") from None
+
+
+def unused(tree: Mapping[str, Any]) -> list[str]:
+    """Warnings of keys that mean something to containerd but are not acted on, and are not as by default."""
+    return [
+        f"{_dotted(path)} has no effect yet"
+        for path, value, known in _leaves(tree, tables.TOP, ())
+        if value != known and not any(path[: len(used)] == used for used in tables.USED)
+    ]
+
+
+def _leaves(
+    value: Any, keys: Any, path: tuple[str, ...], entries: Any = None
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    if isinstance(keys, Free):
+        yield path, value, keys.default if entries is None else entries
+    elif isinstance(keys, Each):
+        for name, inner in value.items():
+            yield from _leaves(inner, keys.keys, (*path, name), keys.entries.get(name))
+    elif isinstance(keys, dict):
+        for name, inner in value.items():
+            if name in keys:
+                special = entries.get(name) if isinstance(entries, dict) else None
+                yield from _leaves(inner, keys[name], (*path, name), special)
+    else:
+        yield path, value, keys if entries is None else entries
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(map(key, path))
+
+
+def read_span(text: str) -> float:
+    """Seconds of a length of time as Go writes it ("1h30m", "100ms"); 0 for none. Raises InvalidArgument."""
+    rest = text.removeprefix("-")
+    if rest in ("", "0"):
+        return 0.0
+    total = 0.0
+    while rest:
+        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+        rest = rest[len(number) :]
+        unit = rest[: len(rest) - len(rest.lstrip("nuµmsh"))]
+        rest = rest[len(unit) :]
+        if unit not in _SPAN_UNITS or number in ("", ".") or number.count(".") > 1:
+            raise InvalidArgument(f"{text[:40]!r} is no length of time: write it like 1h30m or 100ms")
+        total += float(number) * _SPAN_UNITS[unit]
+    return -total if text.startswith("-") else total
