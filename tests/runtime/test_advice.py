@@ -16,6 +16,7 @@ from tests.runtime.face.runtimes import Runtime, last_line, unique
 def below(kind: type) -> list[type]:
     """All the classes that derive from one."""
     found: list[type] = []
+    child: type
     for child in kind.__subclasses__():
         found += [child, *below(child)]
     return found

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from cloche.errors import ClocheError
 from cloche.runtime import operations as op
 from cloche.runtime.caller import LENT
-from cloche.runtime.compile import compile_create, compile_exec
+from cloche.runtime.compile import compile_create
+from cloche.runtime.compile_exec import compile_exec
 from cloche.runtime.facts import CgroupFacts, Facts, Hierarchy, Listener
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan
 from cloche.runtime.plan_namespaces import KINDS, wanted

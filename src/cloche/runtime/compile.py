@@ -1,6 +1,7 @@
 """Compile a configuration into a plan. Pure: nothing is opened, made or looked up here.
 
-The order of creation is this module; the reason for each position stands beside it.
+The order of creation is this module, that of an exec is compile_exec.py; the reason for each position
+stands beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cloche.runtime import (
 )
 from cloche.runtime.caller import OpenFile
 from cloche.runtime.configured_mounts import configured_mounts
-from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step
+from cloche.runtime.plan import CALLER, STAGE_TWO, Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cloche.runtime.configured_mounts import ConfiguredMount
     from cloche.runtime.facts import Facts
     from cloche.runtime.plan_sources import Sources
-    from cloche.spec.config import Config, Process
+    from cloche.spec.config import Config
 
 
 def compile_create(config: Config, facts: Facts) -> Plan:
@@ -81,9 +82,9 @@ def compile_create(config: Config, facts: Facts) -> Plan:
         *plan_mounts.protected_paths(config),
         *plan_mounts.root_propagation(config),
         *plan_process.limits(process, raised=plan_namespaces.is_new(config, "user")),
-        *scheduled(process),
+        *plan_process.scheduled(process),
         *persona(config),
-        *privileges_given_up(process, facts),
+        *plan_process.privileges_given_up(process, facts),
         *awaited_start(facts.gate),
         *plan_process.filter_late(process, facts),
         *hooks(config, facts, "startContainer"),
@@ -109,62 +110,6 @@ def opened(
     yield from plan_mounts.opened_null(config)
     yield from opened_gate(facts.gate)
     yield from plan_process.opened_handover(facts)
-
-
-def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
-    """The plan that runs one more process in a container.
-
-    kinds: CLONE_NEW* of the kernel namespaces to join, by the slot `process`, a lent pidfd.
-    """
-    joins_user = bool(kinds & plan_namespaces.KINDS["user"])
-    # With nsdelegate nobody is born outside of his cgroup namespace (ENOENT): it is joined inside.
-    last = kinds & plan_namespaces.KINDS["cgroup"]
-    steps = (
-        *plan_namespaces.entering(facts.cgroups),
-        *plan_namespaces.opened_cgroups(facts.cgroups),
-        *plan_process.opened_handover(facts),
-        *plan_process.scored(process, rootless=facts.rootless),
-        *affinity(process, STAGE_ONE),
-        # Between the join and execve the process is inside: it must not be readable there.
-        Step("exec", STAGE_ONE, op.ForbidDumps()),
-        *joined(STAGE_ONE, kinds & ~last),
-        Step("exec", STAGE_ONE, op.CloneProcess(0, "cgroup:unified" if facts.cgroups.unified else "")),
-        *plan_namespaces.entered_cgroups(facts.cgroups),
-        # Only now: CLONE_INTO_CGROUP asks for the ids that own the cgroup on the host.
-        *([Step("exec", STAGE_TWO, op.BecomeRoot())] if joins_user else []),
-        *joined(STAGE_TWO, last),
-        *affinity(process, STAGE_TWO),
-        Step("process", STAGE_TWO, op.NewSession()),
-        *plan_process.keyring(facts),
-        Step("exec", STAGE_TWO, op.OpenRoot()),
-        *plan_process.labelled_proc(process),
-        *plan_process.console(process, bind=False),
-        *plan_process.streams(process),
-        *plan_process.labels(process),
-        *plan_process.limits(process, raised=False),
-        *scheduled(process),
-        *privileges_given_up(process, facts),
-        *plan_process.filter_late(process, facts),
-        *plan_process.execute(process, facts.home),
-    )
-    return Plan(steps)
-
-
-def joined(stage: int, kinds: int) -> Iterator[Step]:
-    """Join these of the container's kernel namespaces; setns(2) refuses to be asked for none."""
-    if kinds:
-        yield Step("exec", stage, op.JoinProcess("process", kinds))
-
-
-def privileges_given_up(process: Process, facts: Facts) -> Iterator[Step]:
-    """From the runtime's privileges to the program's, whose file is found with those."""
-    # The filter may not know getcwd(2), by which the directory is known to be inside.
-    yield from plan_process.directory(process, deferrable=True)
-    yield from plan_process.filter_early(process, facts)
-    yield from plan_process.identity(process, user_namespace=facts.user_namespace)
-    yield from plan_process.directory(process, deferrable=False)
-    yield from plan_process.program(process)
-    yield from plan_process.filter_before_gate(process, facts)
 
 
 def checked_sysctls(config: Config) -> Iterable[Step]:
@@ -203,25 +148,6 @@ def persona(config: Config) -> Iterable[Step]:
     from cloche.runtime import plan_scheduling
 
     return plan_scheduling.persona(config)
-
-
-def scheduled(process: Process) -> Iterable[Step]:
-    """How the processor and the disks are shared."""
-    if not (process.get("scheduler") or process.get("ioPriority")):
-        return ()
-    from cloche.runtime import plan_scheduling
-
-    return plan_scheduling.scheduled(process)
-
-
-def affinity(process: Process, stage: int) -> Iterable[Step]:
-    """The processors of an exec: before its cgroup was entered, and within what that allows."""
-    if not process.get("execCPUAffinity"):
-        return ()
-    from cloche.runtime import plan_scheduling
-
-    before, after = plan_scheduling.affinity_before, plan_scheduling.affinity_after
-    return before(process) if stage == STAGE_ONE else after(process)
 
 
 def opened_gate(gate: str) -> Iterator[Step]:

@@ -99,6 +99,6 @@ def create(
             folder.remove()
             raise
     container = Container(root, folder, state)
-    if not gate:
+    if not gate and config.get("hooks"):
         container.run_poststart_hooks()
     return container, Process(started)

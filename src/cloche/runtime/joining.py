@@ -6,7 +6,7 @@ import os
 
 from cloche.errors import FailedPrecondition
 from cloche.runtime.caller import Performing
-from cloche.runtime.compile import compile_exec
+from cloche.runtime.compile_exec import compile_exec
 from cloche.runtime.execute import execute
 from cloche.runtime.facts import Facts
 from cloche.runtime.gather import (

@@ -8,7 +8,6 @@ from cloche.errors import InvalidArgument
 from cloche.runtime import operations as op
 from cloche.runtime.caller import LENT, LimitProcesses, OpenFile, RaiseLimit, WriteIdMaps
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
-from cloche.runtime.process_limits import limit_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,6 +139,8 @@ def mapped_ids(config: Config) -> Iterator[Step]:
     yield Step(place, STAGE_TWO, op.AwaitCaller())
     yield Step(place, CALLER, WriteIdMaps(uids, gids))
     for index, rlimit in enumerate(config["process"].get("rlimits", ())):
+        from cloche.runtime.process_limits import limit_of
+
         raised = RaiseLimit(*limit_of(rlimit, index))
         yield Step(f"process.rlimits[{index}]", CALLER, raised)
     yield Step(place, STAGE_TWO, op.BecomeRoot())

@@ -7,11 +7,10 @@ from _struct import pack
 from cloche.kernel.capabilities import mask
 from cloche.runtime import operations as op
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
-from cloche.runtime.process_limits import limit_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cloche.runtime.facts import Facts
     from cloche.spec.config import Process
@@ -72,8 +71,10 @@ def keyring(facts: Facts) -> Iterator[Step]:
 
 def limits(process: Process, *, raised: bool) -> Iterator[Step]:
     """rlimits, unless the caller sets them from outside the user namespace."""
-    if raised:
+    if raised or not process.get("rlimits"):
         return
+    from cloche.runtime.process_limits import limit_of
+
     for index, rlimit in enumerate(process.get("rlimits", ())):
         yield Step(f"process.rlimits[{index}]", STAGE_TWO, op.SetLimit(*limit_of(rlimit, index)))
 
@@ -170,3 +171,23 @@ def execute(process: Process, home: str) -> Iterator[Step]:
     if home:
         environment.setdefault("HOME", f"HOME={home}")
     yield Step("process.args", STAGE_TWO, op.Execute(tuple(process["args"]), tuple(environment.values())))
+
+
+def scheduled(process: Process) -> Iterable[Step]:
+    """How the processor and the disks are shared."""
+    if not (process.get("scheduler") or process.get("ioPriority")):
+        return ()
+    from cloche.runtime import plan_scheduling
+
+    return plan_scheduling.scheduled(process)
+
+
+def privileges_given_up(process: Process, facts: Facts) -> Iterator[Step]:
+    """From the runtime's privileges to the program's, whose file is found with those."""
+    # The filter may not know getcwd(2), by which the directory is known to be inside.
+    yield from directory(process, deferrable=True)
+    yield from filter_early(process, facts)
+    yield from identity(process, user_namespace=facts.user_namespace)
+    yield from directory(process, deferrable=False)
+    yield from program(process)
+    yield from filter_before_gate(process, facts)
