@@ -80,6 +80,13 @@ def test_a_missing_program_is_looked_for_along_the_path(runtime: Runtime, bundle
     assert error.errno == 2
 
 
+def test_another_shell_is_offered_where_there_is_one(runtime: Runtime, bundle: Bundle) -> None:
+    assert str(by_start(runtime, bundle, ("bash",))).endswith(", but there is '/bin/sh'")
+    for name in ("sh", "ash"):
+        (bundle.rootfs / "bin" / name).unlink()
+    assert str(by_start(runtime, bundle, ("sh",))).endswith(": this image has no shell")
+
+
 def test_the_part_of_a_path_that_is_missing_is_named(runtime: Runtime, bundle: Bundle, way: Way) -> None:
     error = way(runtime, bundle, ("/bin/app/run",))
     assert 'exec: "/bin/app/run": stat /bin/app/run: no such file or directory: there is no' in str(error)

@@ -39,7 +39,7 @@ _MACHINES = {
     243: "riscv64",
     258: "loongarch64",
 }
-_WIDE = 2
+_SHELLS = ("sh", "bash", "ash", "dash", "zsh")
 _TEXT = frozenset(range(0x20, 0x7F)) | {0x09, 0x0A, 0x0D} | frozenset(range(0x80, 0x100))
 
 
@@ -142,9 +142,18 @@ class _Search:
             return "it is one word with blanks in it: make the program and its arguments words of their own"
         if "/" in command:
             return self._break(paths[0])
-        directories = ", ".join(posixpath.dirname(path) or "/" for path in paths)
-        dangling = next((path for path in paths if self._is_link(path)), "")
-        return self._break(dangling) if dangling else f"it is in none of {directories}"
+        if dangling := next((path for path in paths if self._is_link(path)), ""):
+            return self._break(dangling)
+        directories = [posixpath.dirname(path) or "/" for path in paths]
+        return f"it is in none of {', '.join(directories)}{self._other_shell(directories)}"
+
+    def _other_shell(self, directories: list[str]) -> str:
+        """Where a shell was asked for, which there is instead."""
+        if self.wanted.command not in _SHELLS:
+            return ""
+        shells = (f"{directory}/{name}" for name in _SHELLS for directory in directories)
+        found = next((path for path in shells if self._exists(path)), "")
+        return f", but there is {found!r}" if found else ": this image has no shell"
 
     def _is_link(self, path: str) -> bool:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from errno import EINVAL
 
 from cloche.errors import FailedPrecondition
 from cloche.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
@@ -93,6 +94,13 @@ def _executable_memory_is_allowed() -> bool:
 
 def _high(descriptor: int) -> int:
     """The same file at a number that no descriptor of the container will take."""
-    high: int = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH)
-    os.close(descriptor)
-    return high
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        raise FailedPrecondition(
+            f"this process may have no descriptor above {HIGH}: raise its limit of open files (ulimit -n)"
+        ) from None
+    finally:
+        os.close(descriptor)
