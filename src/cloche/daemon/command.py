@@ -8,9 +8,14 @@ import os
 import sys
 
 from cloche import __version__
-from cloche.errors import ClocheError
+from cloche.daemon import config, config_command, config_tables
+from cloche.errors import ClocheError, InvalidArgument
 
-_ROOT, _STATE = "/var/lib/cloche", "/run/cloche"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cloche.daemon.config import Config
+    from cloche.daemon.server import Places
+
 _LEVELS = {
     "trace": "DEBUG",
     "debug": "DEBUG",
@@ -19,32 +24,73 @@ _LEVELS = {
     "error": "ERROR",
     "fatal": "CRITICAL",
 }
+_log = logging.getLogger("cloche.daemon")
 
 
 def main() -> int:
     """The console entry: serve, or say why not; returns the exit code."""
     options = _parser().parse_args()
-    logging.basicConfig(
-        level=_LEVELS[options.log_level], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("hpack").setLevel(logging.INFO)
-    from cloche.daemon.server import Places, Server
-
-    address = options.address or f"{options.state}/cloched.sock"
+    path = options.config or config_tables.PATH
     try:
-        Server(Places(options.root, options.state, os.path.abspath(address))).run()
-    except ClocheError as error:
+        if options.command == "config":
+            return config_command.run(options.action, path)
+        return _serve(options, config.load(path, missing_ok=not options.config))
+    except (ClocheError, OSError) as error:
         print(f"cloched: {error}", file=sys.stderr)
         return 1
+
+
+def _serve(options: argparse.Namespace, configuration: Config) -> int:
+    level = options.log_level or configuration.says("debug", "level") or "info"
+    if level not in _LEVELS:
+        raise InvalidArgument(f"debug.level: one of {', '.join(_LEVELS)} is needed, not {level!r}")
+    logging.basicConfig(level=_LEVELS[level], format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("hpack").setLevel(logging.INFO)
+    for warning in configuration.warnings:
+        _log.warning("%s", warning)
+    from cloche.daemon.server import Server
+
+    places = _places(options, configuration)
+    _set_oom_score(configuration.values["oom_score"])
+    Server(places).run()
     return 0
+
+
+def _places(options: argparse.Namespace, configuration: Config) -> Places:
+    """Where the daemon is: a flag or a variable before the file, the file before the default."""
+    from cloche.daemon.server import Places
+
+    grpc, ttrpc = configuration.plugin(config_tables.GRPC), configuration.plugin(config_tables.TTRPC)
+    state = options.state or configuration.values["state"]
+    address = options.address or configuration.says("plugins", config_tables.GRPC, "address")
+    address = address or f"{state}/cloched.sock"
+    beside = "" if options.address else ttrpc["address"]
+    return Places(
+        options.root or configuration.values["root"],
+        state,
+        os.path.abspath(address),
+        ttrpc=os.path.abspath(beside) if beside else "",
+        owner=(grpc["uid"], grpc["gid"]),
+        ttrpc_owner=(ttrpc["uid"], ttrpc["gid"]),
+    )
+
+
+def _set_oom_score(score: int) -> None:
+    if score:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(str(score))
 
 
 def _parser() -> argparse.ArgumentParser:
     environment = os.environ
     parser = argparse.ArgumentParser(prog="cloched", description="containerd's services, by Cloche.")
     parser.add_argument("-v", "--version", action="version", version=f"cloched {__version__}")
-    parser.add_argument("-l", "--log-level", default="info", choices=sorted(_LEVELS))
+    parser.add_argument("-c", "--config", default="", help=f"default: {config_tables.PATH}")
+    parser.add_argument("-l", "--log-level", choices=_LEVELS)
     parser.add_argument("-a", "--address", default=environment.get("CLOCHE_ADDRESS", ""))
-    parser.add_argument("--root", default=environment.get("CLOCHE_ROOT", _ROOT))
-    parser.add_argument("--state", default=environment.get("CLOCHE_STATE", _STATE))
+    parser.add_argument("--root", default=environment.get("CLOCHE_ROOT", ""))
+    parser.add_argument("--state", default=environment.get("CLOCHE_STATE", ""))
+    commands = parser.add_subparsers(dest="command")
+    printing = commands.add_parser("config", help="print a configuration")
+    printing.add_argument("action", choices=config_command.ACTIONS)
     return parser

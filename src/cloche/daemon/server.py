@@ -47,16 +47,23 @@ STOP_GRACE_S = 10.0
 
 
 class Places(Record):
-    """Where a daemon is: root durable, state for the run time, address its socket's path."""
+    """Where a daemon is: root durable, state for the run time, address its socket's path.
+
+    ttrpc: the path of the socket that shims use; "" for the one beside the other. owner, ttrpc_owner:
+    of the sockets, as user and group; 0 for ourselves.
+    """
 
     root: str
     state: str
     address: str
+    ttrpc: str = ""
+    owner: tuple[int, int] = (0, 0)
+    ttrpc_owner: tuple[int, int] = (0, 0)
 
     @property
     def ttrpc_address(self) -> str:
-        """The socket beside it that shims use."""
-        return self.address + ".ttrpc"
+        """The socket that shims use."""
+        return self.ttrpc or self.address + ".ttrpc"
 
 
 class Server:
@@ -128,7 +135,10 @@ class Server:
         listeners = inherited(os.environ)
         known = {listener.path for listener in listeners}
         places = self._places
-        listeners += [bind(path) for path in (places.address, places.ttrpc_address) if path not in known]
+        wanted = {places.address: places.owner, places.ttrpc_address: places.ttrpc_owner}
+        for path, (uid, gid) in wanted.items():
+            if path not in known:
+                listeners.append(bind(path, uid=uid or -1, gid=gid or -1))
         for listener in listeners:
             protocol = TtrpcProtocol if listener.path == places.ttrpc_address else GrpcProtocol
             await connections.serve(listener.socket, protocol)
