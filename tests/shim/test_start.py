@@ -137,6 +137,15 @@ def test_a_shim_holds_nothing_but_its_own(shims: Shims) -> None:
         assert not [target for target in held.values() if target.startswith(str(shims.directory / "one"))]
 
 
+def test_what_a_shim_has_to_say_goes_into_containerds_fifo(shims: Shims) -> None:
+    for shim_id in ("one", "two"):
+        log = shims.bundle(shim_id) / "log"
+        os.mkfifo(log)
+        pid, _ = shims.start(shim_id)
+        assert os.readlink(f"/proc/{pid}/fd/2") == str(log)
+        assert os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+
+
 def test_another_mount_namespace_has_a_warm_parent_of_its_own(shims: Shims) -> None:
     shims.start("one", MARK="first")
     pid, _ = shims.start("two", before=("unshare", "--mount"), MARK="second")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from os import path as paths
+from stat import S_ISFIFO
 
 from cloche.errors import ClocheError, FailedPrecondition
 from cloche.shim import bootstrap, bundle, sockets
@@ -114,6 +115,7 @@ class Beginning:
         if self._environment.get("SCHED_CORE"):
             _create_cookie()
         bundle.write(settings.bundle, bundle.SHIM_PID, b"%d" % os.getpid())
+        open_log()
         set_title([NAME, "-namespace", params.namespace, "-id", params.shim_id, "-address", params.address])
 
 
@@ -125,6 +127,21 @@ def _create_cookie() -> None:
             f"SCHED_CORE is set, and the kernel says {error.strerror}: it needs CONFIG_SCHED_CORE and "
             "a processor with several threads a core"
         ) from None
+
+
+def open_log() -> None:
+    """Make containerd's fifo for a shim's words, `log` in the bundle, our standard error.
+
+    Opened for both directions: so it needs no reader now, and outlives one that is restarted. What
+    finds no room in it is lost, rather than waited for.
+    """
+    try:
+        descriptor = os.open("log", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    if S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.dup2(descriptor, 2)
+    os.close(descriptor)
 
 
 def read_input(descriptor: int) -> bytes:
