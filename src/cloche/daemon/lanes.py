@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from typing import ParamSpec, TypeVar
 
     _P = ParamSpec("_P")
@@ -64,7 +65,7 @@ class Lanes:
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, pool: str, function: Callable[[], _R]):  # type: ignore[no-untyped-def]
+    def _submit(self, pool: str, function: Callable[[], _R]) -> Future[_R]:
         executor = self._pools.get(pool)
         if executor is None:
             executor = self._pools[pool] = ThreadPoolExecutor(POOLS[pool], f"cloche-{pool}")
