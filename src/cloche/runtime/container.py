@@ -197,8 +197,7 @@ class Container:
                 data = os.read(result, REPORT_SIZE)
                 self.folder.remove_gate()
                 if data:
-                    root = held[0] if held else -1
-                    raise failure_of_start(data, self.stored.late_steps, self.config["process"], root)
+                    raise failure_of_start(data, self.stored.late_steps, self.config["process"], held)
             finally:
                 for descriptor in (result, *held):
                     os.close(descriptor)

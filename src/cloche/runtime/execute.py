@@ -342,12 +342,12 @@ def wait(pidfd: int) -> int:
 
 
 def failure_of_start(
-    data: bytes, late_steps: Mapping[str, tuple[str, str]], process: ProcessConfig, root: int
+    data: bytes, late_steps: Mapping[str, tuple[str, str]], process: ProcessConfig, held: Sequence[int]
 ) -> ClocheError:
     """The error behind the record that `start` read from the result fifo.
 
-    late_steps: as the plan gave them at create. process: config.json's. root: a descriptor of the
-    container's root directory, or -1.
+    late_steps: as the plan gave them at create. process: config.json's. held: what
+    `State.hold_root` gave before the start.
     """
     report = Report.parse(data)
     place, what = late_steps.get(str(report.index), ("process", "start"))
@@ -356,7 +356,8 @@ def failure_of_start(
     from cloche.runtime.program_faults import Wanted, fault, refusal
 
     wanted = Wanted.of_process(process)
-    return refusal(wanted.command, report.error, fault(root, wanted, report.error))
+    why = fault(held[0], wanted, report.error) if held else ""
+    return refusal(wanted.command, report.error, why)
 
 
 def _explained(plan: Plan, errno: int, pid: int) -> ClocheError:
