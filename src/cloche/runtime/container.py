@@ -17,8 +17,7 @@ import os
 
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, Unavailable
 from cloche.kernel import pidfd
-from cloche.kernel.cgroups.cgroup import Cgroup
-from cloche.kernel.cgroups.layout import layout
+from cloche.kernel.cgroups.files import frozen
 from cloche.runtime.failures import ExecFailed
 from cloche.runtime.state import Folder, Lock, State, is_locked, names
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from cloche.kernel.cgroups.cgroup import Cgroup
     from cloche.runtime.criu.options import CheckpointOptions
     from cloche.runtime.execute import Started
     from cloche.spec.config import Config, Hook
@@ -145,6 +145,10 @@ class Container:
 
     @property
     def cgroup(self) -> Cgroup:
+        # Whoever only asks for a status needs none of this.
+        from cloche.kernel.cgroups.cgroup import Cgroup
+        from cloche.kernel.cgroups.layout import layout
+
         return Cgroup.load(layout(), self.stored.cgroup_paths)
 
     def status(self) -> str:
@@ -155,7 +159,7 @@ class Container:
         os.close(process)
         if self.folder.has_gate():
             return "created"
-        return "paused" if self.cgroup.frozen() else "running"
+        return "paused" if frozen(self.stored.cgroup_paths) else "running"
 
     def state(self) -> dict[str, Any]:
         """The state document of the runtime specification."""
@@ -258,7 +262,7 @@ class Container:
             raise FailedPrecondition(f"container not running: {self.id!r}")
         try:
             pidfd.send_signal(process, signal)
-            if signal == signals.SIGKILL and self.cgroup.frozen():
+            if signal == signals.SIGKILL and frozen(self.stored.cgroup_paths):
                 # A frozen cgroup v1 process does not even die.
                 self.cgroup.thaw()
         finally:
@@ -369,7 +373,7 @@ class Container:
             return
         try:
             pidfd.send_signal(process, signals.SIGKILL)
-            if self.cgroup.frozen():
+            if frozen(self.stored.cgroup_paths):
                 self.cgroup.thaw()
             import select
 

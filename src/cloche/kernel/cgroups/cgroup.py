@@ -12,7 +12,7 @@ import os
 
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.kernel.cgroups import processes
-from cloche.kernel.cgroups.files import Write, gone, read, write, write_all
+from cloche.kernel.cgroups.files import Write, frozen, gone, read, write, write_all
 from cloche.kernel.cgroups.layout import UNIFIED, Layout
 
 TYPE_CHECKING = False
@@ -285,14 +285,7 @@ class Cgroup:
 
     def frozen(self) -> bool:
         """Whether the cgroup itself was frozen (not merely one above it)."""
-        try:
-            if "freezer" in self.paths:
-                return read(f"{self.paths['freezer']}/freezer.self_freezing") == "1"
-            return UNIFIED in self.paths and read(f"{self.paths[UNIFIED]}/cgroup.freeze") == "1"
-        except OSError as error:
-            if not gone(error):
-                raise
-            return False
+        return frozen(self.paths)
 
     def kill(self, signal: int = 9) -> None:
         """Send a signal to every process inside, so that none escapes by forking meanwhile.

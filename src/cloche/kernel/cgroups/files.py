@@ -9,7 +9,7 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class Write(Record):
@@ -43,6 +43,19 @@ def read(path: str) -> str:
     finally:
         os.close(descriptor)
     return b"".join(parts).decode(errors="surrogateescape").rstrip("\n")
+
+
+def frozen(paths: Mapping[str, str]) -> bool:
+    """Whether a cgroup itself was frozen, not merely one above it. paths: directories by controller."""
+    try:
+        if "freezer" in paths:
+            return read(f"{paths['freezer']}/freezer.self_freezing") == "1"
+        unified = paths.get("")
+        return unified is not None and read(f"{unified}/cgroup.freeze") == "1"
+    except OSError as error:
+        if not gone(error):
+            raise
+        return False
 
 
 def write(path: str, *values: str) -> None:
