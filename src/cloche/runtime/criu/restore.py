@@ -6,12 +6,11 @@ import os
 
 from cloche.errors import ClocheError, FailedPrecondition
 from cloche.kernel import pidfd
-from cloche.kernel.cgroups.cgroup import Cgroup
-from cloche.kernel.cgroups.layout import layout, parse_membership
+from cloche.kernel.cgroups.layout import parse_membership
 from cloche.kernel.cgroups.processes import move
 from cloche.kernel.mount_options import MountOptions
 from cloche.kernel.mounts import TemporaryMount, bind
-from cloche.runtime.cgroups import make_cgroup
+from cloche.runtime.cgroups import make_cgroup, planned_cgroups
 from cloche.runtime.container import Container, Process
 from cloche.runtime.criu import external
 from cloche.runtime.criu.checkpoint import LOG_LEVEL, config_file
@@ -36,9 +35,12 @@ from cloche.spec.document import load_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
+    from cloche.kernel.cgroups.cgroup import Cgroup
     from cloche.runtime.criu.options import RestoreOptions
+    from cloche.runtime.scope import Scope
     from cloche.spec.config import Config
 
 _LOG = "restore.log"
@@ -55,10 +57,11 @@ def restore(
     rootfs: int | None = None,
     stdio: tuple[int, int, int] = (0, 1, 2),
     prepare: Callable[[str], None] | None = None,
+    systemd: bool = False,
 ) -> tuple[Container, Process]:
     """Make a container of a checkpoint. Its first process is a child of the calling one, and runs.
 
-    root, container_id, config, bundle, rootfs, stdio, prepare: as for `create`. Pipes that were the
+    root, container_id, config, bundle, rootfs, stdio, prepare, systemd: as for `create`. Pipes that were the
     standard streams at the checkpoint are these ones now. A terminal's new master is the process's
     console.
     Raises FailedPrecondition, with criu's reason; then nothing is left.
@@ -66,17 +69,20 @@ def restore(
     options.prepare()
     criu = Criu()
     _require_version(criu, options)
-    cgroup = Cgroup.plan(layout(), config.get("linux", {}).get("cgroupsPath") or container_id)
+    cgroup, scope, _ = planned_cgroups(config, container_id, systemd=systemd, rootless=None)
     rootfs_path = "" if rootfs is not None else os.path.join(bundle, config["root"]["path"])
     state = State(container_id, bundle, os.path.normpath(rootfs_path or "/"), now(), cgroup.paths)
     state = state.replace(streams=streams(stdio))
+    if scope:
+        state = state.replace(unit=scope.unit.name, user_unit=scope.unit.user)
     folder = Folder(root, container_id)
     with folder.make(config, state):
         try:
             if prepare:
                 prepare(folder.path)
-            make_cgroup(cgroup, config)
-            work = _Restoration(criu, folder, state, config, cgroup, options)
+            if not scope:
+                make_cgroup(cgroup, config)
+            work = _Restoration(criu, folder, state, config, options, cgroup, scope)
             tree = bind(rootfs_path, MountOptions(recursive=True)) if rootfs is None else os.dup(rootfs)
             try:
                 started = work.carry_out(tree, stdio)
@@ -85,6 +91,9 @@ def restore(
         except BaseException:
             if cgroup.exists():
                 cgroup.kill()
+            if scope:
+                scope.abandon()
+            else:
                 cgroup.destroy()
             folder.remove()
             raise
@@ -117,15 +126,17 @@ class _Restoration:
         folder: Folder,
         state: State,
         config: Config,
-        cgroup: Cgroup,
         options: RestoreOptions,
+        cgroup: Cgroup,
+        scope: Scope | None,
     ) -> None:
         self.criu = criu
         self.folder = folder
         self.state = state
         self.config = config
-        self.cgroup = cgroup
         self.options = options
+        self.cgroup = cgroup
+        self.scope = scope
         self.pidfd = -1
         self.console = -1
 
@@ -139,6 +150,8 @@ class _Restoration:
                 opts = self._options(root, folders)
                 self._keep_namespaces(opts, opened)
                 self._ask(opts, stdio, opened)
+            if self.scope:
+                self.scope.settle(self.config)
             return Started(self.state.pid, self.pidfd, self.console)
         except BaseException:
             self._abandon()
@@ -239,7 +252,10 @@ class _Restoration:
 
     def _enter_cgroups(self, pid: int, opts: Options) -> None:
         """criu works inside, so that all it makes is born there; and the dumped cgroups are to be these."""
-        move(pid, dict.fromkeys(self.cgroup.paths.values()))
+        if self.scope:
+            self.scope.start(self.config, pid, self._limit)
+        else:
+            move(pid, dict.fromkeys(self.cgroup.paths.values()))
         with open(f"/proc/{pid}/cgroup", "rb") as file:
             memberships = parse_membership(file.read())
         opts.cg_root = [
@@ -247,6 +263,9 @@ class _Restoration:
             for controllers, path in memberships.items()
             for controller in controllers
         ]
+
+    def _limit(self, resources: Mapping[str, Any]) -> None:
+        make_cgroup(self.cgroup, self.config, joined=True, resources=resources)
 
     def _listen(self, notification: Notification, descriptors: list[int]) -> None:
         script, pid = notification.script, notification.pid or 0

@@ -144,6 +144,7 @@ class _Restoring(Request):
             stdio=stdio,
             # It has told its readiness long ago; only the place where it did so has to be there.
             prepare=self.notifying.make_directory if self.notifying else None,
+            systemd=self.systemd,
         )
 
 
