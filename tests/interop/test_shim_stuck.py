@@ -30,9 +30,9 @@ def shared(root: None, tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def why(cloche: str, pid: int) -> list[dict[str, Any]]:
-    """What `cloche why-stuck` says about the processes around one."""
-    command = [cloche, "why-stuck", "--format", "json", str(pid)]
+def why(cloche: str, state: Path, reference: str) -> list[dict[str, Any]]:
+    """What `cloche why-stuck` says about a container of the daemon with that state directory."""
+    command = [cloche, "--state", str(state), "why-stuck", "--format", "json", reference]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -45,13 +45,13 @@ def test_a_container_on_a_dead_file_system_holds_nobody_up_and_can_be_freed(
     with place.containerd() as daemon:
         words = ("run", "--detach", *RUNTIME, "--mount", mount, IMAGE, "stuck", "sh", "-c", script)
         ok(daemon, *words)
-        pid = place.pid("stuck", "init.pid")
+        state = place.directory / "state"
         with DeafMount(shared / "deaf") as deaf:
             (shared / "go").touch()
             deaf.swallow()
             ok(daemon, "tasks", "kill", "--signal", "KILL", "stuck")
             (finding,) = wait_until(
-                lambda: [one for one in why(cloche, pid) if "FUSE mount" in one["WaitsFor"]]
+                lambda: [one for one in why(cloche, state, "stuck") if "FUSE mount" in one["WaitsFor"]]
             )
             assert "/shared/deaf" in finding["WaitsFor"]
             assert statuses(daemon) == {"stuck": "RUNNING"}

@@ -249,7 +249,7 @@ def _contents(descriptor: int) -> bytes:
 
 
 def _read_from(path: str, offset: int) -> bytes:
-    """What was added to a log, but not more than its end."""
+    """What was added to a log, but not more than its end; nothing of what is no file that can be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -257,5 +257,7 @@ def _read_from(path: str, offset: int) -> bytes:
     try:
         size = os.fstat(descriptor).st_size
         return os.pread(descriptor, _LOG_TAIL_BYTES, max(min(offset, size), size - _LOG_TAIL_BYTES))
+    except OSError:
+        return b""
     finally:
         os.close(descriptor)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from cloche.engine.context import Context
     from cloche.store.containers import Container
 
-_TASKS = "/run/containerd/io.containerd.runtime.v2.task"
+# Where containerd keeps its tasks, and cloched below its own state directory.
+_CONTAINERD = "/run/containerd"
+_TASKS = "io.containerd.runtime.v2.task"
 
 
 def why_stuck(context: Context, reference: str) -> list[Finding]:
@@ -30,7 +32,7 @@ def why_stuck(context: Context, reference: str) -> list[Finding]:
     try:
         row = Containers(context).get(reference).row
     except NotFound:
-        pid = _of_containerd(reference) or _of_process(reference)
+        pid = _of_task(context.state, reference) or _of_task(_CONTAINERD, reference) or _of_process(reference)
         if not pid:
             raise
         return diagnose(relatives(pid), first=pid)
@@ -85,17 +87,17 @@ def occupied(folder: str, inside: set[int]) -> list[Finding]:
     return found
 
 
-def _of_containerd(reference: str) -> int:
-    """The first process of a container of containerd's, by what its shim wrote into the bundle."""
+def _of_task(state: str, reference: str) -> int:
+    """The first process of a daemon's container, by what its shim wrote into the bundle; 0 for none."""
     if "/" in reference or not reference:
         return 0
     try:
-        namespaces = sorted(os.listdir(_TASKS))
+        namespaces = sorted(os.listdir(f"{state}/{_TASKS}"))
     except FileNotFoundError:
         return 0
     for namespace in namespaces:
         try:
-            text = threads.read(f"{_TASKS}/{namespace}/{reference}/init.pid").strip()
+            text = threads.read(f"{state}/{_TASKS}/{namespace}/{reference}/init.pid").strip()
         except OSError:
             continue
         if text.isdigit():
