@@ -193,10 +193,10 @@ def test_update_reaches_the_unit_and_the_files(ours: Scoped, bundle: Bundle, uni
 
 def test_a_limit_of_one_process_lets_the_program_run_alone(ours: Scoped, bundle: Bundle, unit: str) -> None:
     bundle.linux["resources"]["pids"] = {"limit": 1}
-    bundle.command("sh", "-c", "read limit </sys/fs/cgroup/pids.max; echo $limit; (true)")
+    bundle.command("sh", "-c", "read limit </sys/fs/cgroup/pids.max; echo $limit; (true); echo")
     result = ours("run", "--bundle", str(bundle.path), "c1")
-    assert result.stdout == "1\n"
-    assert "can't fork" in last_line(result)
+    assert result.stdout.startswith("1\n")
+    assert "can't fork" in result.stderr
     bundle.command("sleep", "1000")
     made(ours, "run", bundle, "c2")
     assert shown(unit, "TasksMax") == {"TasksMax": "1"}

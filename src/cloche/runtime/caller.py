@@ -173,6 +173,16 @@ class RaiseLimit(CallerOperation):
         prlimit(performing.pid, self.resource, self.soft, self.hard)
 
 
+class MoveProcess(CallerOperation):
+    """Write the pid of the process to `cgroup.procs` of a cgroup2 directory."""
+
+    directory: str
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        _write(f"{self.directory}/cgroup.procs", str(performing.pid))
+
+
 class LimitProcesses(CallerOperation):
     """Write `pids.max` of a cgroup whose limit stage one, which is in it too, would have met."""
 

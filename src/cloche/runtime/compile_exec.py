@@ -24,7 +24,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
     """
     joins_user = bool(kinds & plan_namespaces.KINDS["user"])
     # With nsdelegate nobody is born outside of his cgroup namespace (ENOENT): it is joined inside.
-    last = kinds & plan_namespaces.KINDS["cgroup"]
+    last = 0 if facts.cgroups.moved else kinds & plan_namespaces.KINDS["cgroup"]
     steps = (
         *plan_namespaces.entering(facts.cgroups),
         *plan_namespaces.opened_cgroups(facts.cgroups),
@@ -34,7 +34,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         # Between the join and execve the process is inside: it must not be readable there.
         Step("exec", STAGE_ONE, op.ForbidDumps()),
         *joined(STAGE_ONE, kinds & ~last),
-        Step("exec", STAGE_ONE, op.CloneProcess(0, "cgroup:unified" if facts.cgroups.unified else "")),
+        Step("exec", STAGE_ONE, op.CloneProcess(0, plan_namespaces.birthplace(facts.cgroups))),
         *plan_namespaces.entered_cgroups(facts.cgroups),
         # Only now: CLONE_INTO_CGROUP asks for the ids that own the cgroup on the host.
         *([Step("exec", STAGE_TWO, op.BecomeRoot())] if joins_user else []),

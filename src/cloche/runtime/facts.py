@@ -28,6 +28,7 @@ class CgroupFacts(Record):
     hierarchies: of v1, empty on a unified machine. tree: where the host has cgroup2 mounted, or empty.
     entrance: what puts stage one into the cgroup before it clones, where that is not the clone's affair.
     few_pids: a `pids.max` and its value that come after the clone, as they would have forbidden it.
+    moved: nobody can be born there, so the caller moves the process (see plan_namespaces.is_moved).
     """
 
     tasks: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class CgroupFacts(Record):
     tree: str = ""
     entrance: EntersStageOne | None = None
     few_pids: tuple[str, int] | None = None
+    moved: bool = False
 
 
 class Listener(Record):

@@ -7,7 +7,7 @@ import os
 from cloche.kernel import passwd
 from cloche.kernel.cgroups.layout import layout
 from cloche.runtime.facts import CgroupFacts, Facts, Hierarchy
-from cloche.runtime.plan_namespaces import KINDS, PROC_NAMES, wanted
+from cloche.runtime.plan_namespaces import KINDS, PROC_NAMES, is_moved, wanted
 from cloche.runtime.state import FILTERS
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ def gather(
     program, flags = compiled
     return Facts(
         bundle=bundle,
-        cgroups=cgroup_facts(cgroup),
+        cgroups=cgroup_facts(cgroup).replace(moved=is_moved(config)),
         rootfs_given=rootfs is not None,
         rootless=is_rootless(),
         unprivileged=os.geteuid() != 0,

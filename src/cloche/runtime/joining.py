@@ -17,7 +17,7 @@ from cloche.runtime.gather import (
     is_rootless,
     with_listener,
 )
-from cloche.runtime.plan_namespaces import wanted
+from cloche.runtime.plan_namespaces import is_moved, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def execute_in(
         facts = Facts(
             id=container.id,
             bundle=container.bundle,
-            cgroups=cgroup_facts(cgroup, container.pid),
+            cgroups=cgroup_facts(cgroup, container.pid).replace(moved=is_moved(container.config)),
             filter_program=program,
             filter_flags=flags,
             home=home_inside(container.pid, process),

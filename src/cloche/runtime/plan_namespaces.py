@@ -6,7 +6,7 @@ import os
 
 from cloche.errors import InvalidArgument
 from cloche.runtime import operations as op
-from cloche.runtime.caller import LENT, LimitProcesses, OpenFile, RaiseLimit, WriteIdMaps
+from cloche.runtime.caller import LENT, LimitProcesses, MoveProcess, OpenFile, RaiseLimit, WriteIdMaps
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
 
 TYPE_CHECKING = False
@@ -91,8 +91,22 @@ def cloned(config: Config, cgroups: CgroupFacts) -> Iterator[Step]:
     for kind, path in wanted(config).items():
         if not path and kind not in ("cgroup", "time"):
             flags |= KINDS[kind]
-    slot = "cgroup:unified" if cgroups.unified else ""
-    yield Step("linux.namespaces", STAGE_ONE, op.CloneProcess(flags, slot))
+    yield Step("linux.namespaces", STAGE_ONE, op.CloneProcess(flags, birthplace(cgroups)))
+
+
+def birthplace(cgroups: CgroupFacts) -> str:
+    """The slot of the cgroup2 directory to be born in, empty where there is none to."""
+    return "cgroup:unified" if cgroups.unified and not cgroups.moved else ""
+
+
+def is_moved(config: Config) -> bool:
+    """Whether a cgroup namespace is joined by path beside a user namespace that may not own it.
+
+    Then it must be joined with the host's rights, before the clone; and where cgroup2 is mounted with
+    nsdelegate nobody is born outside of his cgroup namespace (ENOENT). So the caller, who is in the
+    first one, moves the process: that waits for a grace period of RCU, and nothing else would do.
+    """
+    return "user" in wanted(config) and bool(wanted(config).get("cgroup"))
 
 
 def entering(cgroups: CgroupFacts) -> Iterator[Step]:
@@ -104,7 +118,7 @@ def entering(cgroups: CgroupFacts) -> Iterator[Step]:
 def opened_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
     """Open what the process enters by; the files cross into the container's process until exec."""
     place = "linux.cgroupsPath"
-    if cgroups.unified:
+    if birthplace(cgroups):
         yield Step(place, CALLER, OpenFile("cgroup:unified", cgroups.unified, os.O_PATH | os.O_DIRECTORY))
     for path in cgroups.tasks:
         yield Step(place, CALLER, OpenFile(f"cgroup:{path}", path, os.O_WRONLY))
@@ -114,6 +128,9 @@ def entered_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
     """First thing in stage two, so that all that follows is accounted and limited."""
     for path in cgroups.tasks:
         yield Step("linux.cgroupsPath", STAGE_TWO, op.EnterCgroup(f"cgroup:{path}"))
+    if cgroups.unified and cgroups.moved:
+        yield Step("linux.cgroupsPath", STAGE_TWO, op.AwaitCaller())
+        yield Step("linux.cgroupsPath", CALLER, MoveProcess(cgroups.unified))
     if cgroups.few_pids:
         place = "linux.resources.pids"
         yield Step(place, STAGE_TWO, op.AwaitCaller())
