@@ -286,6 +286,21 @@ def test_only_what_runs_is_checkpointed(criu: str, runtime: Runtime, bundle: Bun
     assert not images.exists()
 
 
+def test_an_idmapped_mount_is_not_lost_without_a_word(
+    criu: str, runtime: Runtime, bundle: Bundle, images: Path, tmp_path: Path
+) -> None:
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 10}]
+    mapped = {"uidMappings": mapping, "gidMappings": mapping, "options": ["bind", "idmap"]}
+    bundle.config["mounts"].append(
+        {"type": "bind", "source": str(tmp_path), "destination": "/data", **mapped}
+    )
+    with (
+        running(runtime, bundle, "sleep", "1000") as container,
+        pytest.raises(FailedPrecondition, match=r"mounts\[7\]: is idmapped"),
+    ):
+        container.checkpoint(CheckpointOptions(str(images)))
+
+
 def test_criu_says_what_it_cannot_write_down_and_the_container_goes_on(
     criu: str, runtime: Runtime, bundle: Bundle, images: Path
 ) -> None:

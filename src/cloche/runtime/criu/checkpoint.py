@@ -6,6 +6,7 @@ import os
 
 from cloche.errors import FailedPrecondition
 from cloche.kernel.cgroups.layout import UNIFIED, layout
+from cloche.runtime.configured_mounts import configured_mounts
 from cloche.runtime.criu import external
 from cloche.runtime.criu.log import reason
 from cloche.runtime.criu.messages import (
@@ -20,6 +21,7 @@ from cloche.runtime.criu.messages import (
 )
 from cloche.runtime.criu.options import DESCRIPTORS, ImageFolders
 from cloche.runtime.criu.rpc import Criu, CriuFailed
+from cloche.runtime.facts import Facts
 from cloche.runtime.gather import cgroup_facts
 from cloche.runtime.plan_namespaces import KINDS
 from cloche.runtime.state import Lock
@@ -80,11 +82,10 @@ def checkpoint(
 
 def _refuse_idmaps(container: Container) -> None:
     """criu does not know of idmapped mounts, and would restore files with other owners."""
-    for index, mount in enumerate(container.config.get("mounts", ())):
-        mapped = {"idmap", "ridmap"}.intersection(mount.get("options", ())) or mount.get("uidMappings")
-        if mapped:
+    for mount in configured_mounts(container.config):
+        if mount.is_mapped:
             raise FailedPrecondition(
-                f"config.json: mounts[{index}]: is idmapped, which criu cannot restore: bind it without"
+                f"config.json: {mount.place}: is idmapped, which criu cannot restore: bind it without"
             )
 
 
@@ -144,7 +145,8 @@ def config_file(annotations: Mapping[str, str]) -> str:
 def _named_mounts(container: Container) -> list[ExternalMount]:
     root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return external.named(container.config, cgroup_facts(container.cgroup).hierarchies, root)
+        facts = Facts(bundle=container.bundle, cgroups=cgroup_facts(container.cgroup))
+        return external.named(container.config, facts, root)
     finally:
         os.close(root)
 

@@ -9,60 +9,43 @@ from __future__ import annotations
 import os
 
 from cloche.errors import FailedPrecondition
-from cloche.kernel.mount_options import parse_options
 from cloche.kernel.paths import open_in_root
+from cloche.runtime.configured_mounts import configured_mounts
 from cloche.runtime.criu.messages import ExternalMount, JoinNamespace
 from cloche.runtime.plan_devices import DEFAULT_DEVICES
 from cloche.runtime.plan_namespaces import PROC_NAMES, is_new, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from cloche.runtime.facts import Hierarchy
-    from cloche.spec.config import Config, Mount
+    from cloche.runtime.facts import Facts
+    from cloche.spec.config import Config
 
 NULL = "/dev/null"
-_CGROUPS = ("cgroup", "cgroup2")
 _KEPT = {"network": "extRootNetNS", "pid": "extRootPidNS"}
 """Namespaces that stay as they are while a container is away, and criu's key for each."""
 
 
-def target(mount: Mount) -> str:
-    """The destination as an absolute, normalised path."""
-    return os.path.normpath("/" + mount["destination"]).replace("//", "/")
-
-
-def is_bind(mount: Mount) -> bool:
-    """Whether it shows something of the host's."""
-    return mount.get("type") == "bind" or parse_options(mount.get("options", ())).bind
-
-
-def is_cgroup(mount: Mount) -> bool:
-    """Whether it shows cgroups."""
-    return mount.get("type") in _CGROUPS and not is_bind(mount)
-
-
-def sources(config: Config, hierarchies: Iterable[Hierarchy], bundle: str) -> Iterator[tuple[str, str]]:
-    """Where each mount from outside is in the container, and what of the host it shows.
-
-    hierarchies: the v1 ones with the container's cgroups, which are bound in without a cgroup namespace.
-    """
-    for mount in config.get("mounts", ()):
-        if is_bind(mount):
-            yield target(mount), os.path.normpath(os.path.join(bundle, mount.get("source", "")))
-        elif mount.get("type") == "cgroup" and not is_new(config, "cgroup"):
-            for hierarchy in hierarchies:
-                yield f"{target(mount)}/{hierarchy.name}", hierarchy.path
+def sources(config: Config, facts: Facts) -> Iterator[tuple[str, str]]:
+    """Where each mount from outside is in the container, and what of the host it shows."""
+    for mount in configured_mounts(config):
+        if mount.is_bind:
+            yield mount.target, os.path.normpath(os.path.join(facts.bundle, mount.entry.get("source", "")))
+        elif mount.shows_the_hosts(config, facts):
+            yield mount.target, facts.cgroups.tree
+        elif mount.type == "cgroup" and not is_new(config, "cgroup"):
+            for hierarchy in facts.cgroups.hierarchies:
+                yield f"{mount.target}/{hierarchy.name}", hierarchy.path
     # Bound where there is a user namespace; a name too many does no harm.
     for device in (*DEFAULT_DEVICES, *config.get("linux", {}).get("devices", ())):
         yield device["path"], device["path"]
 
 
-def named(config: Config, hierarchies: Iterable[Hierarchy], root: int) -> list[ExternalMount]:
+def named(config: Config, facts: Facts, root: int) -> list[ExternalMount]:
     """A name for each mount from outside. root: the running container's `/`."""
     names = {}
-    for place, _ in sources(config, hierarchies, "/"):
+    for place, _ in sources(config, facts):
         found = actual(root, place)
         names[found] = found
     for path in config.get("linux", {}).get("maskedPaths", ()):
@@ -71,10 +54,10 @@ def named(config: Config, hierarchies: Iterable[Hierarchy], root: int) -> list[E
     return [ExternalMount(key=place, val=name) for place, name in names.items()]
 
 
-def provided(config: Config, hierarchies: Iterable[Hierarchy], bundle: str, root: int) -> list[ExternalMount]:
+def provided(config: Config, facts: Facts, root: int) -> list[ExternalMount]:
     """A source for each name. root: the new root filesystem, with places for all of them."""
     found = {}
-    for place, source in sources(config, hierarchies, bundle):
+    for place, source in sources(config, facts):
         # What was a link only inside a mount of the container's is known by its own words.
         found[place] = found[actual(root, place)] = source
     if config.get("linux", {}).get("maskedPaths"):

@@ -13,13 +13,14 @@ from cloche.kernel.mount_options import MountOptions
 from cloche.kernel.mounts import bind
 from cloche.kernel.paths import make_directories_in_root, open_in_root
 from cloche.kernel.syscalls import move_mount
-from cloche.runtime.criu.external import is_bind, is_cgroup, target
+from cloche.runtime.configured_mounts import configured_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloche.spec.config import Config, Mount
+    from cloche.runtime.configured_mounts import ConfiguredMount
+    from cloche.spec.config import Config
 
 
 def make_mountpoints(root: int, config: Config, bundle: str) -> None:
@@ -29,42 +30,44 @@ def make_mountpoints(root: int, config: Config, bundle: str) -> None:
     left out: criu brings that back with all that was in it.
     Raises FailedPrecondition that names the mount.
     """
-    mounts = config.get("mounts", [])
+    mounts = configured_mounts(config)
     for index, mount in enumerate(mounts):
         above = _above(mounts[:index], mount)
-        if is_cgroup(mount) or not (above is None or is_bind(above)):
+        of_cgroups = mount.type.startswith("cgroup") and not mount.is_bind
+        if of_cgroups or not (above is None or above.is_bind):
             continue
         try:
             place = _make(root, mount, bundle)
             try:
-                if is_bind(mount) and any(_above(mounts[:i], m) is mount for i, m in enumerate(mounts)):
+                if mount.is_bind and any(
+                    _above(mounts[:i], other) is mount for i, other in enumerate(mounts)
+                ):
                     _show(mount, bundle, place)
             finally:
                 os.close(place)
         except OSError as error:
             raise FailedPrecondition(
-                f"config.json: mounts[{index}]: {target(mount)}: cannot be prepared for the restore: "
+                f"config.json: {mount.place}: {mount.target}: cannot be prepared for the restore: "
                 f"{error.strerror}"
             ) from None
 
 
-def _above(earlier: Sequence[Mount], mount: Mount) -> Mount | None:
+def _above(earlier: Sequence[ConfiguredMount], mount: ConfiguredMount) -> ConfiguredMount | None:
     """The mount that a mount's place is in; None for the root filesystem."""
-    path = target(mount)
     for candidate in reversed(earlier):
-        if path == target(candidate) or path.startswith(f"{target(candidate)}/"):
+        if mount.target == candidate.target or mount.target.startswith(f"{candidate.target}/"):
             return candidate
     return None
 
 
-def _source(mount: Mount, bundle: str) -> str:
-    return os.path.join(bundle, mount.get("source", ""))
+def _source(mount: ConfiguredMount, bundle: str) -> str:
+    return os.path.join(bundle, mount.entry.get("source", ""))
 
 
-def _make(root: int, mount: Mount, bundle: str) -> int:
+def _make(root: int, mount: ConfiguredMount, bundle: str) -> int:
     """The place of a mount, made where it was missing; an O_PATH descriptor."""
-    path = target(mount)
-    if not is_bind(mount) or os.path.isdir(_source(mount, bundle)):
+    path = mount.target
+    if not mount.is_bind or os.path.isdir(_source(mount, bundle)):
         return make_directories_in_root(root, path)
     try:
         return open_in_root(root, path)
@@ -75,9 +78,9 @@ def _make(root: int, mount: Mount, bundle: str) -> int:
         return open_in_root(root, path)
 
 
-def _show(mount: Mount, bundle: str, place: int) -> None:
+def _show(mount: ConfiguredMount, bundle: str, place: int) -> None:
     """Mount the source, for what is to be made inside of it."""
-    tree = bind(_source(mount, bundle), MountOptions(recursive="rbind" in mount.get("options", ())))
+    tree = bind(_source(mount, bundle), MountOptions(recursive=mount.options.recursive))
     try:
         move_mount(tree, place, "")
     finally:

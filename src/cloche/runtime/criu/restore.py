@@ -28,6 +28,7 @@ from cloche.runtime.criu.mountpoints import make_mountpoints
 from cloche.runtime.criu.options import DESCRIPTORS, ImageFolders
 from cloche.runtime.criu.rpc import FIRST_EXTRA, Criu, CriuFailed
 from cloche.runtime.execute import Started, wait
+from cloche.runtime.facts import Facts
 from cloche.runtime.gather import cgroup_facts
 from cloche.runtime.plan_namespaces import KINDS, is_new
 from cloche.runtime.state import Folder, State, now, streams
@@ -214,15 +215,14 @@ class _Restoration:
 
     def _mounts(self, root: str) -> list[ExternalMount]:
         """Sources for the mounts from outside, and places in the root for all of them."""
-        bundle = self.state.bundle
-        hierarchies = cgroup_facts(self.cgroup).hierarchies
+        facts = Facts(bundle=self.state.bundle, cgroups=cgroup_facts(self.cgroup))
         copy = bind(root, MountOptions(recursive=True))
         try:
             with TemporaryMount(copy, self.folder.path) as scratch:
                 inside = os.open(scratch, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    make_mountpoints(inside, self.config, bundle)
-                    return external.provided(self.config, hierarchies, bundle, inside)
+                    make_mountpoints(inside, self.config, facts.bundle)
+                    return external.provided(self.config, facts, inside)
                 finally:
                     os.close(inside)
         finally:
