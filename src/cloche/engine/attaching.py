@@ -9,7 +9,7 @@ from cloche.engine import lifecycle
 from cloche.engine.terminal import LocalTerminal
 from cloche.errors import FailedPrecondition, Unavailable
 from cloche.shim import frames
-from cloche.shim.parent import connect
+from cloche.shim.attachment import connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -66,11 +66,11 @@ def run(
 
 def detached(context: Context, row: Container, args: Sequence[str], options: ExecOptions | None) -> int:
     """See `Container.execute_detached`."""
-    from cloche.shim.launch import launch_exec
+    from cloche.engine.detached import execute
 
     options = (options or ExecOptions()).replace(tty=False)
     _, process = _prepared(context, row, args, options)
-    return launch_exec(context.runtime_root, row.id, process)
+    return execute(context, row.id, process)
 
 
 class Running:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloche.errors import Unavailable
 from cloche.shim import frames
-from cloche.shim.parent import connect
+from cloche.shim.attachment import connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

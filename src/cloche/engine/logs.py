@@ -6,7 +6,7 @@ import os
 
 from cloche.errors import ClocheError, Unavailable
 from cloche.shim import frames, timestamps
-from cloche.shim.parent import connect
+from cloche.shim.attachment import connect
 from cloche.spec.document import loads
 from cloche.spec.record import Record
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from cloche.engine import status
 from cloche.engine.kept import Kept
 from cloche.errors import ClocheError, FailedPrecondition, NotFound
@@ -72,11 +75,16 @@ def _end(context: Context, row: Container, *, force: bool) -> None:
 
 
 def command_line(context: Context, container_id: str) -> tuple[str, ...]:
-    """What a shim becomes when a container with `--rm` has ended."""
-    from cloche.shim.launch import interpreter
-
+    """What a shim executes when a container with `--rm` has ended."""
     places = (context.root, context.state, context.namespace, container_id)
-    return tuple(interpreter(_PROGRAM, *places))
+    return tuple(_interpreter(_PROGRAM, *places))
+
+
+def _interpreter(program: str, *arguments: str) -> list[str]:
+    """A command line that runs Python text with this package and nothing of a `site`."""
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [base, "-I", "-S", "-c", program, package, *arguments]
 
 
 def main(arguments: list[str]) -> None:

@@ -160,9 +160,10 @@ class Start:
 
     def in_shim(self, request: Request) -> int:
         """Have a process of its own be the parent; returns the container's pid once it runs."""
-        from cloche.shim.launch import launch
+        from cloche.engine import detached
 
-        return launch(request, rootfs=self._root, lock=self._ownership.fileno())
+        mounts = rootfs.mounts_of(self.context, self.row)
+        return detached.start(self.context, request, mounts, lock=self._ownership.fileno())
 
     def here(self, request: Request) -> Parent:
         """Be the parent: the container runs, and `serve` is the caller's to call."""

@@ -13,7 +13,11 @@ import os
 from cloche.errors import AlreadyExists, ClocheError, FailedPrecondition, InvalidArgument, NotFound
 from cloche.shim import bundle as bundles
 from cloche.shim.containers import Container
+from cloche.shim.driver import Created
 from cloche.shim.drivers import driver_for
+from cloche.shim.embedded import keeper_of
+from cloche.shim.errands import ErrandLane
+from cloche.shim.lanes import Lane
 from cloche.shim.oom import OomNotices
 from cloche.shim.processes import Process
 from cloche.shim.stdio.opening import Uris, open_stdio
@@ -56,8 +60,14 @@ class Birth:
             raise AlreadyExists(f"container {request.id}")
         options = options_of(request)
         rootfs = tuple(Mount(m.type, m.source, tuple(m.options)) for m in request.rootfs)
+        keeper = keeper_of(request.bundle, end=shim.end)
         driver = driver_for(
-            options, bundle=request.bundle, container_id=request.id, namespace=shim.namespace, rootfs=rootfs
+            options,
+            bundle=request.bundle,
+            container_id=request.id,
+            namespace=shim.namespace,
+            rootfs=rootfs,
+            worded=keeper is None,
         )
         uris = Uris(request.stdin, request.stdout, request.stderr, request.terminal)
         self._shim = shim
@@ -67,13 +77,27 @@ class Birth:
         self._owner = (options.io_uid, options.io_gid) if options else None
         self._container = Container(shim, request.id, request.bundle, driver, Process("", uris))
         self._stdio: Stdio | None = None
-        shim.creating.add(request.id)
-        self._container.lane.run(self._work, self._made)
+        self._container.keeper = keeper
+        self._begin()
 
-    def _work(self) -> Spawned:
+    def _begin(self) -> None:
+        container = self._container
+        if may_wait(container.init.uris) or not isinstance(container.lane, ErrandLane):
+            self._shim.creating.add(container.id)
+            Lane(self._shim.loop).run(self._open_and_create, self._made)
+            return
+        stdio = self._open()
+        self._shim.creating.add(container.id)
+        container.lane.run(self._create, self._made, keep=stdio.child)
+
+    def _open_and_create(self) -> Created:
+        self._open()
+        return self._create()
+
+    def _open(self) -> Stdio:
         container, request = self._container, self._request
-        # First of all: what was made can be removed only by who knows how.
-        bundles.keep_options(request.bundle, self._options)
+        if container.keeper is not None:
+            container.keeper.take_lock()
         self._stdio = open_stdio(
             self._shim.loop,
             container.init.uris,
@@ -81,41 +105,45 @@ class Birth:
             namespace=self._shim.namespace,
             owner=self._owner,
         )
-        driver = container.driver
-        spawned = driver.create(
-            stdio=self._stdio.child, terminal=request.terminal, checkpoint=request.checkpoint
-        )
+        # Before all else: what was made can be removed only by who knows how.
+        bundles.keep_options(request.bundle, self._options)
+        return self._stdio
+
+    def _create(self) -> Created:
+        """On the lane: what is changed here in memory may be lost."""
+        driver, request, stdio = self._container.driver, self._request, self._stdio
+        assert stdio is not None  # noqa: S101 - _open was called
+        spawned = driver.create(stdio=stdio.child, terminal=request.terminal, checkpoint=request.checkpoint)
         try:
-            self._look_at(spawned)
+            bundles.write(request.bundle, bundles.INIT_PID, b"%d" % spawned.pid)
+            cgroup = driver.cgroup()
+            return Created(spawned, _shares_pids(driver, request.bundle), cgroup.paths if cgroup else {})
         except BaseException:
             driver.delete()
             os.close(spawned.pidfd)
             raise
-        return spawned
 
-    def _look_at(self, spawned: Spawned) -> None:
-        """Learn and write down what is to be known of a container that exists."""
-        container, place = self._container, self._request.bundle
-        container.shares_pids = _shares_pids(container.driver, place)
-        bundles.write(place, bundles.INIT_PID, b"%d" % spawned.pid)
-        cgroup = container.driver.cgroup()
-        if cgroup is not None:
-            container.oom = OomNotices.of(cgroup.paths)
-
-    def _made(self, spawned: Spawned | None, error: BaseException | None) -> None:
+    def _made(self, created: Created | None, error: BaseException | None) -> None:
         container, shim = self._container, self._shim
         shim.creating.discard(container.id)
-        if spawned is None or self._stdio is None:
+        if created is None or self._stdio is None:
             if self._stdio is not None:
                 self._stdio.close()
-            self._done(as_answer(error))
+            self._done(refusal(container, error))
+            if container.keeper is not None:
+                container.keeper.release()
+                shim.end()
             return
+        container.shares_pids = created.shares_pids
         shim.containers[container.id] = container
-        container.adopt(container.init, spawned, self._stdio)
-        container.publish(self._event(spawned.pid))
+        container.adopt(container.init, created.spawned, self._stdio)
+        container.publish(self._event(created.spawned.pid))
+        container.oom = OomNotices.of(created.cgroup_paths) if created.cgroup_paths else None
         if container.oom is not None:
             told = events.TaskOOM(container_id=container.id)
             container.oom.listen(shim.loop, lambda: container.publish(told))
+        if container.keeper is not None:
+            container.keeper.created(container)
         self._done(None)
 
     def _event(self, pid: int) -> events.TaskCreate:
@@ -160,7 +188,9 @@ def _start_init(container: Container, done: Done) -> None:
         if error is None:
             init.started = True
             container.publish(events.TaskStart(container_id=container.id, pid=init.pid))
-        done(as_answer(error))
+        elif container.keeper is not None:
+            container.keeper.failure = error
+        done(refusal(container, error))
         container.settle_init()
 
     container.lane.run(container.driver.start, started)
@@ -168,14 +198,15 @@ def _start_init(container: Container, done: Done) -> None:
 
 def _start_added(container: Container, process: Process, done: Done) -> None:
     container.init.require("exec in")
-    process.starting = True
     opened: list[Stdio] = []
 
+    def open_streams() -> Stdio:
+        loop, namespace = container.shim.loop, container.shim.namespace
+        opened.append(open_stdio(loop, process.uris, container_id=container.id, namespace=namespace))
+        return opened[0]
+
     def work() -> Spawned:
-        stdio = open_stdio(
-            container.shim.loop, process.uris, container_id=container.id, namespace=container.shim.namespace
-        )
-        opened.append(stdio)
+        stdio = opened[0] if opened else open_streams()
         return container.driver.execute(
             process.exec_id, process.spec or {}, stdio=stdio.child, terminal=process.uris.terminal
         )
@@ -187,16 +218,39 @@ def _start_added(container: Container, process: Process, done: Done) -> None:
                 stdio.close()
             process.forget(error or NotFound(f"process does not exist {process.exec_id}"))
         else:
-            process.started = True
-            container.adopt(process, spawned, opened[0])
-            added = events.TaskExecStarted(
-                container_id=container.id, exec_id=process.exec_id, pid=spawned.pid
-            )
-            container.publish(added)
-        done(as_answer(error))
+            _added(container, process, spawned, opened[0])
+        done(refusal(container, error))
         container.settle_init()
 
-    container.lane.run(work, made)
+    if may_wait(process.uris):
+        process.starting = True
+        Lane(container.shim.loop).run(work, made)
+        return
+    keep = open_streams().child
+    process.starting = True
+    container.lane.run(work, made, keep=keep)
+
+
+def _added(container: Container, process: Process, spawned: Spawned, stdio: Stdio) -> None:
+    process.started = True
+    container.adopt(process, spawned, stdio)
+    container.publish(
+        events.TaskExecStarted(container_id=container.id, exec_id=process.exec_id, pid=spawned.pid)
+    )
+    if container.keeper is not None:
+        process.after_drain(lambda: container.forget(process))
+
+
+def may_wait(uris: Uris) -> bool:
+    """Whether opening these streams may block: a logging program has to say first that it is ready."""
+    return any(uri.startswith("binary") for uri in (uris.stdout, uris.stderr))
+
+
+def refusal(container: Container, error: BaseException | None) -> BaseException | None:
+    """What a client is told: an engine of ours the error itself, others what they understand."""
+    if error is not None and container.keeper is not None:
+        return container.keeper.told(error)
+    return as_answer(error)
 
 
 def as_answer(error: BaseException | None) -> BaseException | None:

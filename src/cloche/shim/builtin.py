@@ -36,11 +36,14 @@ class BuiltinDriver:
 
     root: the folder of the runtime's states. pivot, keyring: as for `runtime.create.create`.
     criu_work: where criu writes its logs; below the bundle where empty.
-    config: config.json, once the container was created.
+    config: config.json, once the container was created. worded: whether errors are as engines of others
+    expect them; ours want them as they are. signals_directly, forks: a signal can go to the process itself,
+    and each call may be carried out by a fork (`cloche.shim.errands`).
     """
 
     config: Config | None = None
     signals_directly = True
+    forks = True
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class BuiltinDriver:
         pivot: bool = True,
         keyring: bool = True,
         criu_work: str = "",
+        worded: bool = True,
     ) -> None:
         self.root = root
         self.bundle = bundle
@@ -60,7 +64,7 @@ class BuiltinDriver:
         self._pivot = pivot
         self._keyring = keyring
         self._criu_work = criu_work
-        self._restored = False
+        self._worded_errors = worded
         self._made: Container | None = None
 
     def create(self, *, stdio: Stdio, terminal: bool, checkpoint: str = "") -> Spawned:
@@ -105,7 +109,6 @@ class BuiltinDriver:
             self.root, self.id, config, bundle=self.bundle, options=options, rootfs=rootfs, stdio=stdio
         )
         self._made.pause()
-        self._restored = True
         return _spawned(process)
 
     def _criu_folder(self, wanted: str) -> str:
@@ -114,14 +117,14 @@ class BuiltinDriver:
 
     @property
     def _container(self) -> Container:
-        if self._made is None:
-            raise NotFound(f"container does not exist: {self.id!r}")
-        return self._made
+        # Made by a fork of this process, it is known from its state on disk alone.
+        return self._made or Container.load(self.root, self.id)
 
     def start(self) -> None:
         """See Driver.start."""
         container = self._container
-        self._worded("start", container.resume if self._restored else container.start)
+        restored = not container.folder.has_gate() and container.status() == "paused"
+        self._worded("start", container.resume if restored else container.start)
 
     def execute(self, exec_id: str, process: dict[str, Any], *, stdio: Stdio, terminal: bool) -> Spawned:
         """See Driver.execute."""
@@ -181,17 +184,19 @@ class BuiltinDriver:
     def delete(self) -> None:
         """See Driver.delete."""
         try:
-            container = self._made or Container.load(self.root, self.id)
-            container.delete(force=True)
+            self._container.delete(force=True)
         except NotFound:
             return
 
     def cgroup(self) -> Cgroup | None:
         """See Driver.cgroup."""
-        return self._container.cgroup if self._container.has_cgroups else None
+        container = self._container
+        return container.cgroup if container.has_cgroups else None
 
     def _worded(self, action: str, work: Callable[[], _T]) -> _T:
         """Do it; what goes wrong is logged, and begins as engines expect a runtime's failure to begin."""
+        if not self._worded_errors:
+            return work()
         prefix = f"OCI runtime {action} failed: "
         try:
             return work()

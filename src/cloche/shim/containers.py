@@ -15,6 +15,7 @@ import os
 
 from cloche.errors import ClocheError, NotFound
 from cloche.shim import exits
+from cloche.shim.errands import ErrandLane
 from cloche.shim.lanes import Lane
 from cloche.shim.processes import Process
 from cloche.wire.messages import events
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.shim.driver import Driver, Spawned
+    from cloche.shim.embedded import Keeper
     from cloche.shim.events import Publisher
     from cloche.shim.exits import Children, Exit
     from cloche.shim.loop import Loop
@@ -38,7 +40,10 @@ _STRAGGLERS_S = 10.0
 
 
 class Shim:
-    """What all containers of one process share. containers: those that exist; creating: ids taken."""
+    """What all containers of one process share.
+
+    containers: those that exist; creating: ids taken. end: ends the process.
+    """
 
     def __init__(
         self, loop: Loop, children: Children, publisher: Publisher | CommandPublisher, namespace: str
@@ -49,6 +54,7 @@ class Shim:
         self.namespace = namespace
         self.containers: dict[str, Container] = {}
         self.creating: set[str] = set()
+        self.end: Callable[[], None] = _nothing
 
     def container(self, container_id: str) -> Container:
         """Raises NotFound."""
@@ -56,6 +62,12 @@ class Shim:
         if found is None:
             raise NotFound("container not created")
         return found
+
+    def lane(self, driver: Driver) -> Lane | ErrandLane:
+        """Where calls of a container of this driver run: in forks where that can be."""
+        if getattr(driver, "forks", False):
+            return ErrandLane(self.loop, self.children)
+        return Lane(self.loop)
 
     @property
     def is_empty(self) -> bool:
@@ -77,10 +89,11 @@ class Container:
         self.driver = driver
         self.init = init
         self.execs: dict[str, Process] = {}
-        self.lane = Lane(shim.loop)
-        self.signals = Lane(shim.loop)
+        self.lane = shim.lane(driver)
+        self.signals = shim.lane(driver)
         self.shares_pids = False
         self.oom: OomNotices | None = None
+        self.keeper: Keeper | None = None
         self.deleting: list[Callable[[BaseException | None], None]] = []
         self._init_exit: Exit | None = None
         self._stopping = False
@@ -169,6 +182,11 @@ class Container:
         process.end(ended)
         process.drain()
 
+    def forget(self, process: Process) -> None:
+        """Nobody will ask for this added process, which has ended."""
+        self.execs.pop(process.exec_id, None)
+        process.forget(NotFound(f"process does not exist {process.exec_id}"))
+
     def delete(self, done: Callable[[BaseException | None], None]) -> None:
         """Take the container away; done(error) when it is gone. It must be created or stopped."""
         self.init.require("delete")
@@ -209,6 +227,10 @@ class Container:
         deleting, self.deleting = self.deleting, []
         for done in deleting:
             done(error)
+
+
+def _nothing() -> None:
+    """Nobody to tell."""
 
 
 def _remove_file(path: str) -> None:

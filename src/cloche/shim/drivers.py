@@ -25,11 +25,18 @@ def state_root(options: Options | None, namespace: str) -> str:
 
 
 def driver_for(
-    options: Options | None, *, bundle: str, container_id: str, namespace: str, rootfs: tuple[Mount, ...]
+    options: Options | None,
+    *,
+    bundle: str,
+    container_id: str,
+    namespace: str,
+    rootfs: tuple[Mount, ...],
+    worded: bool = True,
 ) -> Driver:
     """The driver of one container.
 
     options: None for the defaults. rootfs: what to mount; empty where the bundle has a root file system.
+    worded: see BuiltinDriver.
     """
     if is_builtin(options):
         from cloche.shim.builtin import BuiltinDriver
@@ -42,6 +49,7 @@ def driver_for(
             pivot=not (options and options.no_pivot_root),
             keyring=not (options and options.no_new_keyring),
             criu_work=options.criu_work_path if options else "",
+            worded=worded,
         )
     from cloche.shim.binary import BinaryDriver, Runtime
 

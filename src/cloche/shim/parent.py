@@ -1,11 +1,8 @@
-"""The parent of one running container: makes it, moves its streams, records its end.
+"""A command as the parent of the container it is attached to: makes it, moves its streams, records its end.
 
-A detached container's parent is a process of its own (`cloche.shim.main`); an attached one's is the
-command itself. Both are this class:
-
-    start   started.json · runtime create and start      (on failure: exit.json, nothing is left)
-    serve   streams until the process ends
-            drain · exit.json on disk · cgroup and runtime state removed · lock free · clients told
+start   started.json · runtime create and start      (on failure: exit.json, nothing is left)
+serve   streams until the process ends
+        drain · exit.json on disk · cgroup and runtime state removed · lock free · clients told
 """
 
 from __future__ import annotations
@@ -18,8 +15,8 @@ from _socket import socket as _socket
 from cloche.errors import ClocheError, Unavailable
 from cloche.runtime.container import Container, Process
 from cloche.runtime.create import create
-from cloche.runtime.failures import ExecFailed
 from cloche.shim import records, timestamps
+from cloche.shim.attachment import SOCKET, bind_in, remove_file
 from cloche.shim.clients import SocketClient
 from cloche.shim.jsonlog import LogWriter
 from cloche.shim.streams import Streams
@@ -32,11 +29,7 @@ if TYPE_CHECKING:
     from cloche.shim.streams import Client
     from cloche.spec.config import Config
 
-SOCKET = "attach.sock"
-NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
-_ENOENT = 2
 _DRAIN_S = 5.0
-_HOLD_S = 10.0
 
 
 class Request(Record):
@@ -45,8 +38,8 @@ class Request(Record):
     directory: the container's durable one. run_directory: for its lock and socket. runtime_root:
     where the runtime keeps its state. log_path: empty for no log. input_ends: whether the end of a
     client's input is the end of the container's. durable: whether start and end are recorded.
-    hold: the starter is about to attach, so output waits for it. on_exit: a command to become when
-    all is done.
+    For a shim (engine.detached) alone: hold: the starter is about to attach, so output waits for it;
+    on_exit: a command to execute when all is done.
     """
 
     container_id: str
@@ -60,13 +53,6 @@ class Request(Record):
     durable: bool = True
     hold: bool = False
     on_exit: tuple[str, ...] = ()
-
-
-def start_code(error: BaseException) -> int:
-    """The exit code of a container that could not be started: 127, 126 or 125, as Docker's."""
-    if isinstance(error, ExecFailed):
-        return NOT_FOUND if error.errno == _ENOENT else NOT_EXECUTABLE
-    return FAILED
 
 
 class Parent:
@@ -97,7 +83,7 @@ class Parent:
             self._create(rootfs)
         except (ClocheError, OSError) as error:
             if self.request.durable:
-                self._record(start_code(error), error=str(error))
+                self._record(records.start_code(error), error=str(error))
             raise
 
     def _create(self, rootfs: int) -> None:
@@ -148,10 +134,6 @@ class Parent:
         accepting: dict[int, Callable[[], bool]] = {}
         if self._listener is not None:
             accepting[self._listener.fileno()] = self._accept
-        if self.request.hold and self._listener is not None:
-            self.streams.hold()
-            self.streams.run(accepting, deadline=time.monotonic() + _HOLD_S, while_held=True)
-            self.streams.let_go()
         self.streams.run({**accepting, self._process.fileno(): _yes})
         code = self._process.wait()
         self._finish(code)
@@ -208,7 +190,7 @@ class Parent:
         self._delete()
         self._process.close()
         if self._listener is not None:
-            _unlink(f"{self.request.run_directory}/{SOCKET}")
+            remove_file(f"{self.request.run_directory}/{SOCKET}")
 
     def _tell(self, code: int) -> None:
         """Give everyone who is attached the exit code, also those who came at the last moment."""
@@ -277,41 +259,5 @@ class Ends:
             os.close(self.stdin)
 
 
-def bind_in(listener: _socket, directory: str) -> None:
-    """Bind to the socket's name in a directory of any length (sun_path holds 107 bytes only)."""
-    _unlink(f"{directory}/{SOCKET}")
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        listener.bind(f"/proc/self/fd/{descriptor}/{SOCKET}")
-        os.chmod(f"{directory}/{SOCKET}", 0o600)
-    finally:
-        os.close(descriptor)
-
-
-def connect(directory: str) -> _socket:
-    """A connection to the parent of the container with this run directory.
-
-    Raises Unavailable where nobody listens.
-    """
-    connection = _socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    try:
-        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            connection.connect(f"/proc/self/fd/{descriptor}/{SOCKET}")
-        finally:
-            os.close(descriptor)
-    except OSError:
-        connection.close()
-        raise Unavailable("the container's parent cannot be reached: has it ended?") from None
-    return connection
-
-
 def _yes() -> bool:
     return True
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from cloche.errors import ClocheError
+from cloche.runtime.failures import ExecFailed
 from cloche.spec.document import dumps, load_file
 from cloche.spec.record import Record
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STARTED, _ENDED = "started.json", "exit.json"
+NOT_FOUND, NOT_EXECUTABLE, FAILED = 127, 126, 125
+_ENOENT = 2
 
 
 class Started(Record):
@@ -33,6 +36,13 @@ class Ended(Record):
     exit_code: int
     oom_killed: bool = False
     error: str = ""
+
+
+def start_code(error: BaseException) -> int:
+    """The exit code of a container that could not be started: 127, 126 or 125, as Docker's."""
+    if isinstance(error, ExecFailed):
+        return NOT_FOUND if error.errno == _ENOENT else NOT_EXECUTABLE
+    return FAILED
 
 
 def write_started(directory: str, record: Started) -> None:

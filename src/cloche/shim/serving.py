@@ -70,6 +70,7 @@ class Serving:
         self._publisher = _publisher(settings, self._loop)
         self._shim = shim = Shim(self._loop, children, self._publisher, settings.namespace)
         self._server = Server(self._loop, listener, self._report)
+        shim.end = self._end
         tasks = TaskService(shim, self._end).handlers()
         self._server.offer(TASK_V2, tasks)
         self._server.offer(TASK_V3, tasks)

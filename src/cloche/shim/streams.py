@@ -77,7 +77,6 @@ class Streams:
         self._input = bytearray()
         self._input_over = False
         self._log: Log | None = None
-        self._held = False
         if console >= 0:
             self._outputs, self._stdin = {console: "stdout"}, console
         if self._stdin >= 0:
@@ -87,13 +86,8 @@ class Streams:
         """Give all output to a log too."""
         self._log = log
 
-    def hold(self) -> None:
-        """Read nothing from the container until `let_go`: who is about to attach misses nothing."""
-        self._held = True
-
     def let_go(self) -> None:
-        """A client is there that wants the output."""
-        self._held = False
+        """A client is there that wants the output, of which nothing was held back."""
 
     def feed(self, data: bytes) -> None:
         """Queue input for the container; it is dropped where the container takes none."""
@@ -112,15 +106,13 @@ class Streams:
         *,
         deadline: float | None = None,
         until_silent: bool = False,
-        while_held: bool = False,
     ) -> bool:
         """Move data until a callback says so; False when the deadline passed first.
 
         watched: descriptor -> what to call when it is readable; a true result ends the run.
-        deadline: in time.monotonic() seconds. until_silent: end also when all output is over;
-        while_held: as soon as nothing is held back (any more).
+        deadline: in time.monotonic() seconds. until_silent: end also when all output is over.
         """
-        while not ((until_silent and not self._outputs) or (while_held and not self._held)):
+        while not (until_silent and not self._outputs):
             ready = self._poll(watched, deadline)
             if ready is None:
                 return False
@@ -147,7 +139,7 @@ class Streams:
         poll = select.poll()
         for descriptor in watched:
             poll.register(descriptor, select.POLLIN)
-        if not self._held and not any(client.blocked() for client in self.clients):
+        if not any(client.blocked() for client in self.clients):
             for descriptor in self._outputs:
                 if descriptor != self.console:
                     poll.register(descriptor, select.POLLIN)

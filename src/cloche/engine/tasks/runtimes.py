@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 from cloche.errors import InvalidArgument, NotFound
@@ -32,7 +31,7 @@ def shim_binary(runtime: str) -> str:
             "`io.containerd.runc.v2` or a full path to the binary"
         )
     name = f"containerd-shim-{parts[-2]}-{parts[-1]}"
-    found = shutil.which(name) or _beside_us(name)
+    found = _in_path(name) or _beside_us(name)
     if not found:
         raise NotFound(f"runtime {runtime!r} binary not installed: {name!r} is not in PATH")
     return found
@@ -40,10 +39,17 @@ def shim_binary(runtime: str) -> str:
 
 def own_shim() -> str:
     """Cloche's shim, installed beside the daemon. Raises NotFound."""
-    found = _beside_us(OWN) or shutil.which(OWN)
+    found = _beside_us(OWN) or _in_path(OWN)
     if not found:
         raise NotFound(f"{OWN} is not installed beside this program, nor in PATH")
     return found
+
+
+def _in_path(name: str) -> str:
+    for directory in os.environ.get("PATH", os.defpath).split(":"):
+        if directory and os.access(f"{directory}/{name}", os.X_OK):
+            return f"{directory}/{name}"
+    return ""
 
 
 def _beside_us(name: str) -> str:
