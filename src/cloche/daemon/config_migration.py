@@ -55,6 +55,7 @@ _OF_THE_STREAM_SERVER = (
     "enable_tls_streaming",
     "x509_key_pair_streaming",
 )
+_LISTS = ("disabled_plugins", "required_plugins")
 _LIMITS = ("max_recv_message_size", "max_send_message_size")
 
 
@@ -93,23 +94,29 @@ def _table(owner: Table, name: str, file: str, where: str = "") -> Table:
     return value
 
 
+def _list(tree: Table, name: str, file: str) -> list[Any]:
+    value = tree.get(name, [])
+    if not isinstance(value, list):
+        raise InvalidArgument(f"{file}: {name}: a list of texts is needed, not {value!r}")
+    return value
+
+
 def _rename(tree: Table, file: str, names: dict[str, str]) -> None:
     """Give plugins other names, where they have settings and where they are listed."""
     plugins = _table(tree, "plugins", file)
     for old, new in names.items():
         if old in plugins and new not in plugins:
             plugins[new] = plugins.pop(old)
-    for name in ("disabled_plugins", "required_plugins"):
-        listed = tree.get(name)
-        if isinstance(listed, list):
+    for name in _LISTS:
+        if listed := _list(tree, name, file):
             tree[name] = [names.get(one, one) if isinstance(one, str) else one for one in listed]
 
 
 def _to_2(tree: Table, file: str) -> None:
     names = dict(_FULL_NAMES)
-    listed = [*(tree.get("disabled_plugins") or []), *(tree.get("required_plugins") or [])]
+    listed = [name for key in _LISTS for name in _list(tree, key, file) if isinstance(name, str)]
     for name in (*_table(tree, "plugins", file), *listed):
-        if isinstance(name, str) and "." not in name and name not in names:
+        if "." not in name and name not in names:
             kind = "service" if name.endswith("-service") else "grpc"
             names[name] = f"io.containerd.{kind}.v1.{name}"
     _rename(tree, file, names)
