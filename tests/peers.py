@@ -33,6 +33,7 @@ PACKAGES = {
     "hyperfine": "hyperfine",
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",
+    "openssl": "openssl",
     "podman": "podman",
     "ps": "procps",
     "qemu-system-x86_64": "qemu-system-x86",

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.daemon.config import Config
     from cloche.daemon.server import Places
+    from cloche.daemon.tcp import Tcp
 
 _LEVELS = {
     "trace": "DEBUG",
@@ -72,7 +73,18 @@ def _places(options: argparse.Namespace, configuration: Config) -> Places:
         ttrpc=os.path.abspath(beside) if beside else "",
         owner=(grpc["uid"], grpc["gid"]),
         ttrpc_owner=(ttrpc["uid"], ttrpc["gid"]),
+        tcp=_tcp(configuration),
     )
+
+
+def _tcp(configuration: Config) -> Tcp | None:
+    from cloche.daemon.tcp import Tcp
+
+    settings = configuration.plugin(config_tables.GRPC_TCP)
+    if not settings["address"]:
+        return None
+    names = ("address", "tls_cert", "tls_key", "tls_ca", "tls_common_name")
+    return Tcp(*(settings[name] for name in names))
 
 
 def _set_oom_score(score: int) -> None:

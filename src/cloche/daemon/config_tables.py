@@ -304,5 +304,9 @@ USED = (
     ("plugins", GRPC, "uid"),
     ("plugins", GRPC, "gid"),
     ("plugins", TTRPC),
+    *(
+        ("plugins", GRPC_TCP, name)
+        for name in ("address", "tls_cert", "tls_key", "tls_ca", "tls_common_name")
+    ),
 )
 """What the daemon acts on: a key or all below it. Others are warned of where they differ from the default."""

@@ -14,6 +14,7 @@ from cloche.wire.http2_limits import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
     from typing import Any
 
@@ -38,10 +39,16 @@ class Connections:
         self._open: set[ServerProtocol] = set()
         self._changed = asyncio.Event()
 
-    async def serve(self, listener: socket.socket, protocol: Callable[[Connections], ServerProtocol]) -> None:
+    async def serve(
+        self,
+        listener: socket.socket,
+        protocol: Callable[[Connections], ServerProtocol],
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Take connections from a listening socket, which is ours from now on."""
         loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"sock": listener, "backlog": _BACKLOG}
+        options: dict[str, Any] = {"sock": listener, "backlog": _BACKLOG, "ssl": tls}
         if listener.family == socket.AF_UNIX and sys.version_info >= (3, 13):
             options["cleanup_socket"] = False  # whether the file is ours to remove, `Listener` knows
         create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server

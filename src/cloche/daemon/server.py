@@ -24,11 +24,13 @@ from cloche.api.streaming import Streaming
 from cloche.api.tasks import Tasks
 from cloche.api.transfer import Transfer
 from cloche.api.version import VersionService
+from cloche.daemon import tcp
 from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
 from cloche.daemon.services import Services
 from cloche.daemon.sockets import Listener, StateLock, bind, inherited
+from cloche.daemon.tcp import Tcp
 from cloche.daemon.transport import GrpcProtocol
 from cloche.daemon.ttrpc_transport import TtrpcProtocol
 from cloche.engine.tasks.lifecycle import Tasks as TaskManager
@@ -50,7 +52,7 @@ class Places(Record):
     """Where a daemon is: root durable, state for the run time, address its socket's path.
 
     ttrpc: the path of the socket that shims use; "" for the one beside the other. owner, ttrpc_owner:
-    of the sockets, as user and group; 0 for ourselves.
+    of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere.
     """
 
     root: str
@@ -59,6 +61,7 @@ class Places(Record):
     ttrpc: str = ""
     owner: tuple[int, int] = (0, 0)
     ttrpc_owner: tuple[int, int] = (0, 0)
+    tcp: Tcp | None = None
 
     @property
     def ttrpc_address(self) -> str:
@@ -142,6 +145,8 @@ class Server:
         for listener in listeners:
             protocol = TtrpcProtocol if listener.path == places.ttrpc_address else GrpcProtocol
             await connections.serve(listener.socket, protocol)
+        if places.tcp is not None:
+            await tcp.serve(connections, places.tcp)
         return listeners
 
 
