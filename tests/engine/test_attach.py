@@ -128,7 +128,8 @@ def test_input_of_a_detached_container_stays_open_for_others(engine: Engine) -> 
         for descriptor in (read, write, out_read, out_write):
             os.close(descriptor)
     assert container.status().running
-    assert [line.data for line in container.logs()] == [b"first\n", b"second\n"]
+    # Who is attached may see output a moment before it is in the log.
+    wait_until(lambda: [line.data for line in container.logs()] == [b"first\n", b"second\n"])
 
 
 def test_an_attached_run_has_the_terminal(engine: Engine, person: Person) -> None:
