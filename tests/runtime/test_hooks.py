@@ -107,6 +107,18 @@ def test_a_hook_that_takes_too_long_is_killed(runtime: Runtime, bundle: Bundle, 
         runtime.create(bundle)
 
 
+def test_a_hook_that_cannot_be_executed_is_told_why(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    script = tmp_path / "hook"
+    script.write_text("#!/bin/sh\r\n")
+    script.chmod(0o755)
+    bundle.config["hooks"] = {"createRuntime": [{"path": str(script)}]}
+    with pytest.raises(FailedPrecondition, match=r"createRuntime\[0\].*ends with a carriage return"):
+        runtime.create(bundle)
+    bundle.config["hooks"] = {"createRuntime": [{"path": f"{tmp_path}/nowhere"}]}
+    with pytest.raises(FailedPrecondition, match=r"there is no '.*/nowhere' on the host"):
+        runtime.create(bundle)
+
+
 def test_a_start_hook_that_fails_fails_the_start(runtime: Runtime, bundle: Bundle) -> None:
     bundle.config["hooks"] = {"startContainer": [hook("exit 1")]}
     container, process = runtime.create(bundle.command("sleep", "1000"))

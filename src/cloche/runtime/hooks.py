@@ -68,7 +68,8 @@ def run_hooks(kind: str, hooks: list[Hook], state: dict[str, Any]) -> None:
         try:
             status = _run(hook, document.dumps(state))
         except OSError as error:
-            raise FailedPrecondition(f"{_place(kind, index, hook)}: {error.strerror}") from error
+            why = _fault(hook["path"], error.errno or 0)
+            raise FailedPrecondition(f"{_place(kind, index, hook)}: {error.strerror}{why}") from error
         except ValueError as error:
             # Such as a variable without a name, which Python hands to nobody.
             raise InvalidArgument(f"{_place(kind, index, hook)}: {error}") from error
@@ -78,6 +79,20 @@ def run_hooks(kind: str, hooks: list[Hook], state: dict[str, Any]) -> None:
             )
         if status:
             raise FailedPrecondition(f"{_place(kind, index, hook)}: exit status {status}")
+
+
+def _fault(path: str, errno: int) -> str:
+    """What a hook's program lacks, to be added to the error; empty where that cannot be told."""
+    from cloche.runtime.program_faults import Wanted, fault
+
+    groups = (os.getegid(), *os.getgroups())
+    wanted = Wanted(path, (path,), os.getcwd(), os.geteuid(), groups, "on the host")
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        why = fault(root, wanted, errno)
+    finally:
+        os.close(root)
+    return f": {why}" if why else ""
 
 
 def _place(kind: str, index: int, hook: Hook) -> str:

@@ -47,7 +47,7 @@ class Wanted(Record):
     """A program that was to be executed.
 
     command: args[0]. candidates: the paths that were tried, in order. cwd: what relative ones count from.
-    uid, gids: with whose permissions.
+    uid, gids: with whose permissions. where: what paths are said to be in.
     """
 
     command: str
@@ -55,6 +55,7 @@ class Wanted(Record):
     cwd: str
     uid: int
     gids: tuple[int, ...]
+    where: str = "in the container"
 
     @classmethod
     def of_process(cls, process: Process) -> Wanted:
@@ -179,8 +180,8 @@ class _Search:
                 if error.errno == ELOOP:
                     return f"{at!r} leads through links that turn in circles"
                 if target:
-                    return f"{at!r} is a link to {target!r}, which is not in the container"
-                return f"there is no {at!r} in the container"
+                    return f"{at!r} is a link to {target!r}, which is not {self.wanted.where}"
+                return f"there is no {at!r} {self.wanted.where}"
         return ""
 
     def _target(self, path: str) -> str:
@@ -219,7 +220,7 @@ class _Search:
         if not self._may(status, 1):
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
             if not status.st_mode & 0o111:
-                return f"it is not executable (mode {mode}): chmod +x it in the image"
+                return f"it is not executable (mode {mode}): make it so (chmod +x)"
             owner = f"{status.st_uid}:{status.st_gid}"
             return f"user {self.wanted.uid} may not execute it (mode {mode}, owner {owner})"
         if os.statvfs(f"/proc/self/fd/{place}").f_flag & os.ST_NOEXEC:
@@ -239,7 +240,7 @@ class _Search:
                 os.close(directory)
             if not self._may(status, 1):
                 mode = f"{stat.S_IMODE(status.st_mode):04o}"
-                return f"user {self.wanted.uid} may not enter {at!r} (mode {mode}): open it in the image"
+                return f"user {self.wanted.uid} may not enter {at!r} (mode {mode}): open it to others"
         return ""
 
     def _may(self, status: os.stat_result, bit: int) -> bool:

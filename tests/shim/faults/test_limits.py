@@ -87,3 +87,47 @@ def test_clients_without_end_wait_in_the_queue_and_are_served_later(narrow: Serv
     narrow.kill()
     assert narrow.wait() == 137
     narrow.delete()
+
+
+@pytest.fixture
+def crowded(shim: Served, cgroup_parent: str) -> Iterator[Path]:
+    """The pids.max of a cgroup of the shim's own."""
+    controller = Path("/sys/fs/cgroup/pids")
+    cgroup = Path(f"{controller if controller.exists() else Path('/sys/fs/cgroup')}{cgroup_parent}-shim")
+    shim.call("Connect", task.ConnectRequest(id="one"))
+    cgroup.mkdir()
+    before = membership(shim.process.pid, cgroup.parent)
+    try:
+        (cgroup / "cgroup.procs").write_text(str(shim.process.pid))
+        yield cgroup / "pids.max"
+    finally:
+        (before / "cgroup.procs").write_text(str(shim.process.pid))
+        cgroup.rmdir()
+
+
+def membership(pid: int, root: Path) -> Path:
+    """The cgroup that a process is in, of the hierarchy with the pids controller."""
+    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    name = "pids" if root.name == "pids" else ""
+    return root / next(path for _, names, path in lines if names == name).lstrip("/")
+
+
+def test_a_shim_that_may_start_nothing_says_so_and_goes_on(
+    shim: Served, sleeper: Bundle, crowded: Path
+) -> None:
+    wait_until(lambda: shim.threads() == 1)
+    crowded.write_text("1")
+    with pytest.raises((ClocheError, StatusError), match="can be started"):
+        shim.create(sleeper)
+    # A lane's thread, and no process beside it.
+    crowded.write_text("2")
+    with pytest.raises(
+        (ClocheError, StatusError), match="cannot be started: Resource temporarily unavailable"
+    ):
+        shim.create(sleeper)
+    crowded.write_text("max")
+    shim.run(sleeper)
+    assert shim.status() == RUNNING
+    shim.kill()
+    assert shim.wait() == 137
+    shim.delete()

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from cloche.errors import ClocheError, FailedPrecondition, NotFound
+from cloche.errors import FailedPrecondition, NotFound
 from cloche.kernel.threads import thread
 from cloche.wire.messages import task
 from cloche.wire.messages.google import Any as Packed
 from cloche.wire.messages.runc_options import Options
 from cloche.wire.messages.types import RUNNING
-from cloche.wire.status import StatusError
 from tests.bundles import Bundle
 from tests.fuse import DeafMount
+from tests.shim.faults.beside import Beside
 from tests.shim.served import Served
 from tests.waiting import wait_until
 
@@ -107,31 +107,18 @@ def test_a_create_that_is_stuck_holds_up_its_own_container_alone(
     twin = Bundle(tmp_path / "twin", busybox_rootfs)
     twin.linux["cgroupsPath"] = f"{cgroup_parent}/two"
     twin.command("/bin/sh", "-c", "exit 8")
-    errors: list[BaseException] = []
-    other = shim.connect()
-
-    def create() -> None:
-        request = task.CreateTaskRequest(id="one", bundle=str(sleeper.path), options=_options(shim))
-        try:
-            shim.call("Create", request, client=other)
-        except (ClocheError, StatusError) as error:
-            errors.append(error)
-
-    creating = threading.Thread(target=create)
-    with DeafMount(tmp_path / "deaf") as deaf:
-        creating.start()
-        deaf.swallow()
-        began = time.monotonic()
-        shim.run(twin, "two")
-        assert shim.wait(container_id="two") == 8
-        shim.delete(container_id="two")
-        assert time.monotonic() - began < AT_ONCE_S
-    creating.join(20)
-    other.close()
-    assert errors
+    options = Packed.pack(Options(root=str(shim.state)))
+    request = task.CreateTaskRequest(id="one", bundle=str(sleeper.path), options=options)
+    with ExitStack() as mounted:
+        deaf = mounted.enter_context(DeafMount(tmp_path / "deaf"))
+        with Beside(shim, "Create", request) as creating:
+            deaf.swallow()
+            began = time.monotonic()
+            shim.run(twin, "two")
+            assert shim.wait(container_id="two") == 8
+            shim.delete(container_id="two")
+            assert time.monotonic() - began < AT_ONCE_S
+            mounted.close()
+    assert creating.error
     with pytest.raises(NotFound):
         shim.status()
-
-
-def _options(shim: Served) -> Packed:
-    return Packed.pack(Options(root=str(shim.state)))
