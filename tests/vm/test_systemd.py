@@ -9,7 +9,7 @@ import pytest
 from tests.vm.machine import CHECKOUT, Guest, boot
 
 SUITES = {
-    "scopes": "tests/vm/scopes.py",
+    "scopes": "tests/vm/scopes.py tests/vm/scoped_checkpoints.py",
     "without root": "tests/vm/delegated.py",
 }
 PYTEST = f"cd {CHECKOUT} && $(cat /python) -m pytest -q -m system --durations=10 --timeout=100"
