@@ -239,6 +239,19 @@ def test_streams_above_the_limit_are_refused(tmp_path: Path) -> None:
         wait_until(lambda: server.echo.ended == 2)
 
 
+def test_requests_of_one_connection_may_hold_so_much_and_no_more(server: Server, client: Client) -> None:
+    """Calls that wait in their handlers keep their requests."""
+    calls = [client.Hang.future(Note(data=bytes(15 * MEGABYTE))) for _ in range(9)]
+    wait_until(lambda: any(call.done() for call in calls))
+    [refused] = [call for call in calls if call.done()]
+    assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    wait_until(lambda: server.echo.hanging == 8)
+    for call in calls:
+        call.cancel()
+    wait_until(lambda: server.echo.ended == 8)
+    assert client.Say(Note(data=bytes(15 * MEGABYTE))).number == 0
+
+
 def test_a_rapid_reset_ends_the_connection_and_nobody_elses(server: Server, client: Client) -> None:
     """CVE-2023-44487."""
     raw = RawClient(server.path)

@@ -31,7 +31,7 @@ HELD_LIMIT = 128 << 20
 class GrpcCall(Call):
     """A call on a stream of HTTP/2."""
 
-    __slots__ = ("_credit", "_head_sent", "_protocol", "_reader_of_messages", "_stream")
+    __slots__ = ("_credit", "_head_sent", "_held", "_protocol", "_reader_of_messages", "_stream")
 
     def __init__(self, protocol: GrpcProtocol, stream: int, route: Route, request: Request) -> None:
         super().__init__(route, request.metadata, protocol.peer, protocol.lanes)
@@ -39,18 +39,18 @@ class GrpcCall(Call):
         self._stream = stream
         self._reader_of_messages = grpc.MessageReader(request.encoding)
         self._credit = grpc.Credit()
+        self._held = 0
         self._head_sent = False
-
-    @property
-    def held(self) -> int:
-        """Bytes of requests that wait, about."""
-        return self._reader_of_messages.held + sum(map(len, self._inbox))
 
     def take_data(self, data: bytes, *, end: bool) -> None:
         """Content came on the stream."""
         if self.over:
             return
         reader = self._reader_of_messages
+        self._hold(len(data))
+        if self._protocol.held > HELD_LIMIT:
+            self.fail(ResourceExhausted("too many long requests at once on one connection"))
+            return
         try:
             for message in reader.feed(data):
                 self.deliver(message)
@@ -63,12 +63,19 @@ class GrpcCall(Call):
             self.end_of_requests()
         else:
             self._give_back(self._credit.came(len(data), waiting=bool(self._inbox)))
-            if reader.held > grpc.MESSAGE_LIMIT >> 2 and self._protocol.held() > HELD_LIMIT:
-                self.fail(ResourceExhausted("too many long requests at once on one connection"))
 
     def _taken(self, size: int, *, empty: bool) -> None:
+        self._hold(-min(size, self._held))
         self._give_back(self._credit.took(size, waiting=not empty))
         self._protocol.flush()
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._protocol.held += size
+
+    def _close(self) -> None:
+        self._hold(-self._held)
+        super()._close()
 
     def _give_back(self, size: int) -> None:
         if size:
@@ -112,7 +119,7 @@ class GrpcCall(Call):
 
 
 class GrpcProtocol(ServerProtocol):
-    """One connection of a client. calls: in progress, by stream."""
+    """One connection of a client. calls: in progress, by stream. held: bytes of their requests."""
 
     calls: dict[int, GrpcCall]
 
@@ -122,6 +129,7 @@ class GrpcProtocol(ServerProtocol):
         self.connection = Connection(limits=owner.limits)
         self._receiving = False
         self._strangers: dict[int, int] = {}
+        self.held = 0
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have come."""
@@ -132,10 +140,6 @@ class GrpcProtocol(ServerProtocol):
         finally:
             self._receiving = False
         self.flush()
-
-    def held(self) -> int:
-        """Bytes of requests of all calls that wait."""
-        return sum(call.held for call in self.calls.values())
 
     def flush(self) -> None:
         """Send what the connection has for the client."""
