@@ -1,6 +1,7 @@
 /*
  * The commands of Cloche: find the Python they were installed for and start it with as little as
- * possible in between. (The shim's command first looks for one that runs already: warm.h.)
+ * possible in between. (The shim's command first looks for one that runs already: warm.h.
+ * Of the runtime's, two are answered without: summary.h.)
  *
  * A console script written by pip starts Python with `site`, which reads every .pth file of the
  * environment: that alone takes longer than starting a container. This program does what `site`
@@ -25,8 +26,8 @@ enum { F_OK = 0, X_OK = 1, ENOENT = 2, STDERR = 2 };
 
 #if defined(__x86_64__)
 enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_socket = 41, SYS_connect = 42, SYS_sendmsg = 46,
-       SYS_setsockopt = 54, SYS_execve = 59, SYS_geteuid = 107, SYS_getdents64 = 217, SYS_exit_group = 231,
-       SYS_openat = 257, SYS_readlinkat = 267, SYS_faccessat = 269, SYS_statx = 332, O_DIRECTORY = O_DIRECTORY_X86 };
+       SYS_setsockopt = 54, SYS_execve = 59, SYS_fcntl = 72, SYS_flock = 73, SYS_geteuid = 107, SYS_getdents64 = 217, SYS_exit_group = 231,
+       SYS_openat = 257, SYS_unlinkat = 263, SYS_readlinkat = 267, SYS_faccessat = 269, SYS_statx = 332, O_DIRECTORY = O_DIRECTORY_X86 };
 
 static long system_call5(long number, long a, long b, long c, long d, long e)
 {
@@ -47,7 +48,7 @@ __asm__(".globl _start\n"
         "    and $-16, %rsp\n"
         "    call launch\n");
 #elif defined(__aarch64__)
-enum { SYS_faccessat = 48, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64,
+enum { SYS_fcntl = 25, SYS_flock = 32, SYS_unlinkat = 35, SYS_faccessat = 48, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64,
        SYS_readlinkat = 78, SYS_exit_group = 94, SYS_geteuid = 175, SYS_socket = 198, SYS_connect = 203,
        SYS_setsockopt = 208, SYS_sendmsg = 211, SYS_execve = 221, SYS_statx = 291, O_DIRECTORY = O_DIRECTORY_ARM };
 
@@ -150,6 +151,7 @@ static char *cut_last(char *path)
 }
 
 #include "warm.h"
+#include "summary.h"
 
 /* ---- the virtual environment's own description ---- */
 
@@ -375,6 +377,8 @@ __attribute__((noreturn, used)) static void launch(long *stack)
 
     if (equal(name, SHIM))
         ask_warm_parent(program, argc, argv, envp);
+    if (equal(name, "cloche-runc"))
+        answer_from_summary(argc, argv, envp);
     read_environment(&environment, prefix);
     if (!(environment.version[0] && packages_in(packages, prefix, environment.version)) &&
         !search_packages(packages, prefix, environment.version))

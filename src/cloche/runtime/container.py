@@ -164,24 +164,43 @@ class Container:
     def state(self) -> dict[str, Any]:
         """The state document of the runtime specification."""
         status = self.status()
+        pid = 0 if status == "stopped" else self.pid
+        return self.described(self.config, pid=pid, status=status) | {"owner": ""}
+
+    def described(self, config: Config, *, pid: object, status: str) -> dict[str, Any]:
+        """The same but for the owner, of what is known already. config: as at create."""
         state: dict[str, Any] = {
-            "ociVersion": self.config["ociVersion"],
+            "ociVersion": config["ociVersion"],
             "id": self.id,
-            "pid": 0 if status == "stopped" else self.pid,
+            "pid": pid,
             "status": status,
             "bundle": self.bundle,
             "rootfs": self.stored.rootfs,
             "created": self.created,
         }
-        if self.annotations:
-            state["annotations"] = self.annotations
-        return state | {"owner": ""}
+        if annotations := config.get("annotations"):
+            state["annotations"] = annotations
+        return state
 
     def _require(self, action: str) -> str:
         status = self.status()
         if status not in ALLOWED[action]:
             raise FailedPrecondition(f"cannot {action} a container that is {status}: {self.id!r}")
         return status
+
+    def report_failed_start(self) -> None:
+        """Raise ExecFailed where the launcher's start has failed just now; otherwise nothing happens."""
+        with Lock(self.folder):
+            data, held = self.folder.take_failure()
+        if not data:
+            return
+        from cloche.runtime.execute import failure_of_start
+
+        try:
+            raise failure_of_start(data, self.stored.late_steps, self.config["process"], held)
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
 
     def start(self) -> None:
         """Open the gate, and return when the program was executed.

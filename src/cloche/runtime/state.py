@@ -149,6 +149,29 @@ class Folder:
         """Whether the container was created and not started."""
         return os.path.exists(f"{self.path}/start.fifo")
 
+    def take_failure(self) -> tuple[bytes, tuple[int, ...]]:
+        """What a start by the launcher has met and left for us (native/summary.h); empty, as a rule.
+
+        The report of the container's process, and what `State.hold_root` gives, which is inherited.
+        """
+        try:
+            descriptor = os.open(f"{self.path}/failure", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b"", ()
+        try:
+            data = os.read(descriptor, 4096)
+        finally:
+            os.close(descriptor)
+        _unlink(f"{self.path}/failure")
+        numbers = data[-8:]
+        held = tuple(int.from_bytes(four, "little", signed=True) for four in (numbers[:4], numbers[4:]))
+        # A launcher that was killed has kept its word, but its descriptors are gone.
+        try:
+            inherited = os.readlink(f"/proc/self/fd/{held[1]}").startswith("mnt:[")
+        except OSError:
+            inherited = False
+        return data[:-8], held if inherited and held[0] >= 0 else ()
+
     def remove_gate(self) -> None:
         """The container was started."""
         for name in ("start.fifo", "result.fifo"):

@@ -37,6 +37,7 @@ def signal_number(word: str) -> int:
 def start(invocation: Invocation) -> int:
     """Let the process of a created container go on to its program."""
     container = invocation.container()
+    container.report_failed_start()
     status = container.status()
     if status == "stopped":
         raise FailedPrecondition("cannot start a container that has stopped: delete it, and create it again")

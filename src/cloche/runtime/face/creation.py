@@ -208,6 +208,12 @@ class Request:
             for warning in warnings:
                 self.log.warning(f"{_CONFIG}: {warning}")
 
+    def _summarize(self, container: Container) -> None:
+        """For the launcher, which answers simple questions about what was created by itself."""
+        from cloche.runtime.face import summary
+
+        summary.write(container, self.config)
+
     def create_detached(self, *, gate: bool) -> None:
         """Make the container for somebody else to hold: its pty, if any, goes to the console socket."""
         from cloche.runtime.face.console import ConsoleSocket, PidfdSocket
@@ -223,6 +229,8 @@ class Request:
                         write_pid_file(self.pid_file, process.pid)
                     if self.readiness and not gate:
                         self.readiness.forward(process.pidfd, process.pid)
+                    if gate:
+                        self._summarize(container)
             except BaseException:
                 container.delete(force=True)
                 raise

@@ -9,6 +9,7 @@ from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.formats import json_text, table
 from cloche.runtime.face.invocation import Command, Invocation
+from cloche.runtime.face.summary import described
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +21,9 @@ _HEADER = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
 def _describe(container: Container, owner: str) -> dict[str, Any]:
-    described = container.state() | {"owner": owner}
-    if "annotations" in described:
-        described["annotations"] = dict(sorted(described["annotations"].items()))
-    return described
+    status = container.status()
+    pid = 0 if status == "stopped" else container.pid
+    return described(container, container.config, pid=pid, status=status, owner=owner)
 
 
 def state(invocation: Invocation) -> int:
