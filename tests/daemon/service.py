@@ -43,6 +43,7 @@ ECHO = Service(
     Method("Missing", Note, Note),
     Method("Count", Note, Note, server_streaming=True),
     Method("Forever", Note, Note, server_streaming=True),
+    Method("Wait", Note, Note, lasting=True),
     Method("Sum", Note, Note, client_streaming=True),
     Method("Chat", Note, Note, client_streaming=True, server_streaming=True),
 )
@@ -81,6 +82,10 @@ class Echo:
             self.ended += 1
             assert call.cancelled.is_set()
         return request
+
+    async def wait(self, call: Call, request: Note) -> Note:
+        """Never answers, and the server knows."""
+        return await self.hang(call, request)
 
     async def fail(self, call: Call, request: Note) -> Note:
         """An error that was foreseen."""

@@ -212,6 +212,17 @@ def test_stopping_lets_calls_finish_and_ends_those_that_do_not(server: Server) -
     client.channel.close()
 
 
+def test_stopping_does_not_wait_for_what_may_last_for_ever(server: Server) -> None:
+    client = Client(server.path)
+    waiting = client.Wait.future(Note())
+    wait_until(lambda: server.echo.hanging == 1)
+    server.begin_stop(grace_s=60)
+    with pytest.raises(grpc.RpcError) as caught:
+        waiting.result(timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    client.channel.close()
+
+
 def test_curl_is_told_whom_it_speaks_to(server: Server) -> None:
     command = [peer("curl"), "--silent", "--http2-prior-knowledge", "--write-out", "%{http_code}"]
     result = subprocess.run(

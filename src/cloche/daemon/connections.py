@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = Struct("3i")
 _WRITE_AHEAD = 1 << 20
 _BACKLOG = 1024
+_STOPPING = "the daemon is stopping"
 _TURNS_TO_ACCEPT = 5
 """Turns of the loop in which a connection that was accepted just before becomes one of ours."""
 
@@ -65,13 +66,17 @@ class Connections:
             self._changed.set()
 
     async def stop(self, grace_s: float) -> None:
-        """End everything: calls in progress have so many seconds, then they are told Unavailable."""
+        """End everything: calls in progress have so many seconds, then they are told Unavailable.
+
+        Those that may last for ever are told so at once.
+        """
         await self._stop_accepting()
         for connection in list(self._open):
             connection.stop()
+            connection.refuse_lasting(_STOPPING)
         await self._all_gone(grace_s)
         for connection in list(self._open):
-            connection.refuse_all("the daemon is stopping")
+            connection.refuse_all(_STOPPING)
         await self._all_gone(1.0)
         self.lanes.close()
 
@@ -148,6 +153,12 @@ class ServerProtocol(asyncio.Protocol):
     def stop(self) -> None:
         """Take no more calls; those in progress go on, and the connection ends with the last."""
         raise NotImplementedError
+
+    def refuse_lasting(self, reason: str) -> None:
+        """End the calls that may never end by themselves."""
+        for call in list(self.calls.values()):
+            if call.route.method.lasting:
+                call.refuse(reason)
 
     def refuse_all(self, reason: str) -> None:
         """End the calls in progress, and the connection."""

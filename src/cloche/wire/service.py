@@ -8,9 +8,12 @@ if TYPE_CHECKING:
 
 
 class Method:
-    """One call. request, response: the classes of its messages; the flags say who sends many."""
+    """One call. request, response: the classes of its messages; the flags say who sends many.
 
-    __slots__ = ("client_streaming", "name", "request", "response", "server_streaming")
+    lasting: it ends when something happens, which may be never: a server that stops does not wait for it.
+    """
+
+    __slots__ = ("client_streaming", "lasting", "name", "request", "response", "server_streaming")
 
     def __init__(
         self,
@@ -20,12 +23,14 @@ class Method:
         *,
         client_streaming: bool = False,
         server_streaming: bool = False,
+        lasting: bool = False,
     ) -> None:
         self.name = name
         self.request = request
         self.response = response
         self.client_streaming = client_streaming
         self.server_streaming = server_streaming
+        self.lasting = lasting
 
 
 class Service:

@@ -38,5 +38,5 @@ EVENTS = Service(
     f"{_PACKAGE}.Events",
     Method("Publish", PublishRequest, Empty),
     Method("Forward", ForwardRequest, Empty),
-    Method("Subscribe", SubscribeRequest, Envelope, server_streaming=True),
+    Method("Subscribe", SubscribeRequest, Envelope, server_streaming=True, lasting=True),
 )

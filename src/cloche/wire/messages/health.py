@@ -25,5 +25,5 @@ class HealthCheckResponse(Message, package=_PACKAGE):
 HEALTH = Service(
     f"{_PACKAGE}.Health",
     Method("Check", HealthCheckRequest, HealthCheckResponse),
-    Method("Watch", HealthCheckRequest, HealthCheckResponse, server_streaming=True),
+    Method("Watch", HealthCheckRequest, HealthCheckResponse, server_streaming=True, lasting=True),
 )

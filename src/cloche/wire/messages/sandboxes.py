@@ -225,7 +225,7 @@ CONTROLLER = Service(
     Method("Start", ControllerStartRequest, ControllerStartResponse),
     Method("Platform", ControllerPlatformRequest, ControllerPlatformResponse),
     Method("Stop", ControllerStopRequest, ControllerStopResponse),
-    Method("Wait", ControllerWaitRequest, ControllerWaitResponse),
+    Method("Wait", ControllerWaitRequest, ControllerWaitResponse, lasting=True),
     Method("Status", ControllerStatusRequest, ControllerStatusResponse),
     Method("Shutdown", ControllerShutdownRequest, ControllerShutdownResponse),
     Method("Metrics", ControllerMetricsRequest, ControllerMetricsResponse),

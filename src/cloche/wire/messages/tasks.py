@@ -230,5 +230,5 @@ TASKS = Service(
     Method("Checkpoint", CheckpointTaskRequest, CheckpointTaskResponse),
     Method("Update", UpdateTaskRequest, Empty),
     Method("Metrics", MetricsRequest, MetricsResponse),
-    Method("Wait", WaitRequest, WaitResponse),
+    Method("Wait", WaitRequest, WaitResponse, lasting=True),
 )
