@@ -86,6 +86,13 @@ static int do_open_proc(const struct open_proc *op)
     return 0;
 }
 
+static int do_use_proc(const struct use_proc *op)
+{
+    proc_fd = (int)CALL(NR_openat, (u64)op->proc, W("."), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    close_fd(op->proc);
+    return proc_fd < 0 ? proc_fd : 0;
+}
+
 static int do_copy_found(const struct copy_found *op)
 {
     OWNED int copy = clone_mount((int)op->tree, op->recursive ? AT_RECURSIVE : 0);

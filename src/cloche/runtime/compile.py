@@ -108,6 +108,7 @@ def opened(
     yield from sources.beforehand
     yield from plan_devices.opened_devices(mounts, config, facts)
     yield from plan_mounts.opened_null(config)
+    yield from plan_mounts.lent_proc(config)
     yield from opened_gate(facts.gate)
     yield from plan_process.opened_handover(facts)
 

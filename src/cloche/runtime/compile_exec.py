@@ -28,6 +28,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
     steps = (
         *plan_namespaces.entering(facts.cgroups),
         *plan_namespaces.opened_cgroups(facts.cgroups),
+        *(plan_namespaces.opened_proc() if facts.borrowed_proc and plan_process.is_labelled(process) else ()),
         *plan_process.opened_handover(facts),
         *plan_process.scored(process, rootless=facts.rootless),
         *affinity(process, STAGE_ONE),
@@ -43,7 +44,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         Step("process", STAGE_TWO, op.NewSession()),
         *plan_process.keyring(facts),
         Step("exec", STAGE_TWO, op.OpenRoot()),
-        *plan_process.labelled_proc(process),
+        *plan_process.labelled_proc(process, borrowed=facts.borrowed_proc),
         *plan_process.console(process, bind=False),
         *plan_process.streams(process),
         *plan_process.labels(process),

@@ -64,6 +64,7 @@ class Facts(Record):
     pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of its own.
     rootless: the caller is not the host's root. unprivileged: nor that of a user namespace.
     selinux: the kernel enforces or audits SELinux labels, which file systems then take.
+    borrowed_proc: an exec writes labels through the caller's procfs (see plan_namespaces.borrows_proc).
     resctrl: the file system of Intel's resource director is mounted.
     """
 
@@ -83,3 +84,4 @@ class Facts(Record):
     rootless: bool = False
     unprivileged: bool = False
     resctrl: bool = False
+    borrowed_proc: bool = False

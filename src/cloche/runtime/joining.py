@@ -17,7 +17,7 @@ from cloche.runtime.gather import (
     is_rootless,
     with_listener,
 )
-from cloche.runtime.plan_namespaces import is_moved, wanted
+from cloche.runtime.plan_namespaces import borrows_proc, is_moved, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def execute_in(
             home=home_inside(container.pid, process),
             rootless=is_rootless(),
             user_namespace="user" in wanted(container.config),
+            borrowed_proc=borrows_proc(container.config, labelled=True),
         )
         facts = with_listener(facts, container.config, container.status(), container.pid)
         if container.stored.user_unit:

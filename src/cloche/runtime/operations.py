@@ -209,6 +209,15 @@ class OpenProc(Operation):
     """
 
 
+class UseProc(Operation):
+    """The caller's procfs instead of our own, which the owner of our pid namespace alone could mount.
+
+    Sysctls are those of the process that writes them, whichever procfs it uses.
+    """
+
+    proc: Slot
+
+
 class CopyTree(Operation):
     """open_tree(2) with OPEN_TREE_CLONE of a path of the host, in this mount namespace.
 

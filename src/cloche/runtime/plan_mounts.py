@@ -18,7 +18,7 @@ from cloche.kernel.syscalls import (
 from cloche.runtime import operations as op
 from cloche.runtime.caller import OpenFile
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step
-from cloche.runtime.plan_namespaces import is_new
+from cloche.runtime.plan_namespaces import borrows_proc, is_new, opened_proc
 from cloche.runtime.plan_process import is_labelled
 
 TYPE_CHECKING = False
@@ -51,11 +51,22 @@ def propagation(config: Config) -> Iterator[Step]:
     yield Step(place, STAGE_TWO, op.SetPropagation(kind, recursive))
 
 
+def writes_proc(config: Config) -> bool:
+    """Whether something will be written through a procfs."""
+    return bool(config.get("linux", {}).get("sysctl")) or is_labelled(config["process"])
+
+
+def lent_proc(config: Config) -> Iterator[Step]:
+    """The caller's procfs, where there cannot be one of our own."""
+    if writes_proc(config) and borrows_proc(config, labelled=is_labelled(config["process"])):
+        yield from opened_proc()
+
+
 def own_proc(config: Config) -> Iterator[Step]:
     """A procfs of our own where something will be written through it."""
-    process = config["process"]
-    if config.get("linux", {}).get("sysctl") or is_labelled(process):
-        yield Step("linux.sysctl", STAGE_TWO, op.OpenProc())
+    if writes_proc(config):
+        borrowed = borrows_proc(config, labelled=is_labelled(config["process"]))
+        yield Step("linux.sysctl", STAGE_TWO, op.UseProc("proc") if borrowed else op.OpenProc())
 
 
 def opened_root(config: Config, facts: Facts) -> Iterator[Step]:

@@ -115,6 +115,23 @@ def entering(cgroups: CgroupFacts) -> Iterator[Step]:
         yield Step("linux.cgroupsPath", CALLER, cgroups.entrance)
 
 
+def borrows_proc(config: Config, *, labelled: bool) -> bool:
+    """Whether the procfs to write sysctls and labels through is the caller's.
+
+    A procfs is mounted with the rights of whoever owns the pid namespace: not those that a new user
+    namespace gives where the processes are others'. labelled: the process must find itself in it,
+    which it does by its number, and so only among the caller's own.
+    """
+    if "user" not in wanted(config) or is_new(config, "pid"):
+        return False
+    return not (labelled and "pid" in wanted(config))
+
+
+def opened_proc() -> Iterator[Step]:
+    """The caller's procfs, for UseProc."""
+    yield Step("linux.sysctl", CALLER, OpenFile("proc", "/proc", os.O_PATH | os.O_DIRECTORY))
+
+
 def opened_cgroups(cgroups: CgroupFacts) -> Iterator[Step]:
     """Open what the process enters by; the files cross into the container's process until exec."""
     place = "linux.cgroupsPath"

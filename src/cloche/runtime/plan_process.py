@@ -48,10 +48,10 @@ def is_labelled(process: Process) -> bool:
     return bool(process.get("apparmorProfile") or process.get("selinuxLabel"))
 
 
-def labelled_proc(process: Process) -> Iterator[Step]:
-    """For exec: the procfs that labels are written through."""
+def labelled_proc(process: Process, *, borrowed: bool) -> Iterator[Step]:
+    """For exec: the procfs that labels are written through. borrowed: the caller's."""
     if is_labelled(process):
-        yield Step("process", STAGE_TWO, op.OpenProc())
+        yield Step("process", STAGE_TWO, op.UseProc("proc") if borrowed else op.OpenProc())
 
 
 def labels(process: Process) -> Iterator[Step]:
