@@ -29,7 +29,7 @@ $(TOOLS_STAMP): pyproject.toml | $(VENV)/bin/python
 # No editable installation: the commands run without `site`, which is what makes one work.
 $(STAMP): $(SOURCES) $(TOOLS_STAMP)
 	@$(ALONE) sh -c '$(PIP) install --no-deps --no-build-isolation --force-reinstall . && touch $@'
-	@echo "installed: $(VENV)/bin/{cloche,cloche-runc,containerd-shim-cloche-v1}"
+	@echo "installed in $(VENV)/bin: cloche, cloche-runc, cloched, containerd-shim-cloche-v1"
 
 run: install
 	@sh demo/first-light.sh $(VENV)/bin/cloche

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -136,6 +138,18 @@ class Ctrd(Daemon):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    @contextmanager
+    def listening(self, path: Path) -> Iterator[None]:
+        """A block whose events `ctr events` writes to a file; it listens when the block begins."""
+        with path.open("wb") as output:
+            listener = subprocess.Popen(self.ctr("events"), stdout=output)
+        try:
+            wait_until(lambda: self.ok("namespaces", "label", "default", "heard=yes") or path.read_bytes())
+            yield
+        finally:
+            listener.terminate()
+            listener.wait()
+
 
 class Containerd(Ctrd):
     """Debian's containerd with root, state and socket of its own below one directory.
@@ -173,7 +187,7 @@ class Cloched(Ctrd):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.address = f"{directory}/cloched.sock"
+        self.address = f"{directory}/state/cloched.sock"
         self.log_path = directory / "log"
         self.start()
 

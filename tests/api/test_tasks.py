@@ -92,20 +92,17 @@ def test_a_program_that_is_not_there_leaves_nothing(cloched: Cloched, name: str)
     assert name not in cloched.ok("tasks", "ls", "-q")
 
 
-def test_events_come_in_order(cloched: Cloched, name: str) -> None:
-    listening = subprocess.Popen(
-        cloched.ctr("events", "namespace==default,topic~=tasks"), stdout=subprocess.PIPE, text=True
-    )
-    try:
-        # Nothing tells that ctr has subscribed: an event of our own does, once it comes back.
-        done = cloched.run("run", "--rm", IMAGE, name, "true")
-        assert done.returncode == 0, done.stderr
-    finally:
-        listening.terminate()
-    output, _ = listening.communicate(timeout=10)
-    topics = [line.split()[5] for line in output.splitlines() if name in line]
+def test_events_come_in_order(cloched: Cloched, name: str, tmp_path: Path) -> None:
+    heard = tmp_path / "events"
     wanted = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]
-    assert [topic for topic in wanted if topic in topics] == topics
+
+    def topics() -> list[str]:
+        lines = [line.split() for line in heard.read_text().splitlines() if name in line]
+        return [words[5] for words in lines if words[5].startswith("/tasks/")]
+
+    with cloched.listening(heard):
+        cloched.ok("run", "--rm", IMAGE, name, "true")
+        wait_until(lambda: topics() == wanted, what=f"{wanted}, after {topics()}")
 
 
 def test_snapshots_are_made_and_removed_by_hand(cloched: Cloched, name: str, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cloche.engine.kept import Kept
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.spec import filters
+from cloche.spec.document import dumps
 from cloche.store import containers as store
 from cloche.store import labels as label_column
 from cloche.store.containers import Container
@@ -43,7 +45,7 @@ class Containers:
             row = store.get(tx, context.namespace, request.id)
         if row is None:
             raise missing(request.id, context.namespace)
-        return messages.GetContainerResponse(container=to_message(row))
+        return messages.GetContainerResponse(container=to_message(_with_spec(context, row)))
 
     def list(self, call: Call, request: messages.ListContainersRequest) -> messages.ListContainersResponse:
         """Those that the filters choose."""
@@ -132,6 +134,18 @@ class Containers:
 def missing(container_id: str, namespace: str) -> NotFound:
     """That there is no such container."""
     return NotFound(f"container {container_id!r} in namespace {namespace!r}: not found")
+
+
+def _with_spec(context: Context, row: Container) -> Container:
+    """An engine's container gets its spec at its start: it is in the bundle while it runs."""
+    if row.spec:
+        return row
+    try:
+        with open(f"{context.bundle(row.id)}/config.json", "rb") as file:
+            return row.replace(spec=file.read())
+    except FileNotFoundError:
+        process = {"args": list(Kept.of(row).options.args), "cwd": "/"}
+        return row.replace(spec=dumps({"ociVersion": "1.0.2", "process": process}))
 
 
 def to_message(row: Container) -> messages.Container:

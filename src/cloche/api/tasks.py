@@ -43,8 +43,8 @@ class Tasks:
             raise missing(container_id, context.namespace)
         return row
 
-    def _shim(self, call: Call, container_id: str) -> Shim:
-        return self._manager.get(call.namespace, container_id)
+    async def _shim(self, call: Call, container_id: str) -> Shim:
+        return await self._manager.get(call.namespace, container_id)
 
     async def create(self, call: Call, request: messages.CreateTaskRequest) -> messages.CreateTaskResponse:
         """Make the processes of a container, up to the point where they would start."""
@@ -66,7 +66,7 @@ class Tasks:
     async def start(self, call: Call, request: messages.StartRequest) -> messages.StartResponse:
         """Start a task or one of its further processes."""
         asked = shim_messages.StartRequest(id=request.container_id, exec_id=request.exec_id)
-        shim = self._shim(call, request.container_id)
+        shim = await self._shim(call, request.container_id)
         started = await shim.call("Start", asked, shim_messages.StartResponse)
         return messages.StartResponse(pid=started.pid)
 
@@ -81,7 +81,7 @@ class Tasks:
     ) -> messages.DeleteResponse:
         """Forget a further process that has ended."""
         asked = shim_messages.DeleteRequest(id=request.container_id, exec_id=request.exec_id)
-        shim = self._shim(call, request.container_id)
+        shim = await self._shim(call, request.container_id)
         gone = await shim.call("Delete", asked, shim_messages.DeleteResponse)
         return messages.DeleteResponse(
             id=request.exec_id, pid=gone.pid, exit_status=gone.exit_status, exited_at=gone.exited_at
@@ -89,13 +89,13 @@ class Tasks:
 
     async def get(self, call: Call, request: messages.GetRequest) -> messages.GetResponse:
         """One process."""
-        shim = self._shim(call, request.container_id)
+        shim = await self._shim(call, request.container_id)
         return messages.GetResponse(process=await _process(shim, request.exec_id))
 
     async def list(self, call: Call, request: messages.ListTasksRequest) -> messages.ListTasksResponse:
         """The first process of every task of the namespace."""
         found = []
-        for shim in self._manager.list(call.namespace):
+        for shim in await self._manager.list(call.namespace):
             try:
                 found.append(await _process(shim, ""))
             except (NotFound, Unavailable, DeadlineExceeded):
@@ -148,7 +148,7 @@ class Tasks:
 
     async def list_pids(self, call: Call, request: messages.ListPidsRequest) -> messages.ListPidsResponse:
         """All processes of a task."""
-        shim = self._shim(call, request.container_id)
+        shim = await self._shim(call, request.container_id)
         asked = shim_messages.PidsRequest(id=request.container_id)
         found = await shim.call("Pids", asked, shim_messages.PidsResponse)
         return messages.ListPidsResponse(processes=found.processes)
@@ -164,7 +164,7 @@ class Tasks:
         """What the tasks use that the filters choose."""
         chosen = filters.parse(request.filters)
         found = []
-        for shim in self._manager.list(call.namespace):
+        for shim in await self._manager.list(call.namespace):
             if not chosen.matches(_fields(shim)):
                 continue
             try:
@@ -177,14 +177,14 @@ class Tasks:
 
     async def wait(self, call: Call, request: messages.WaitRequest) -> messages.WaitResponse:
         """Answer when a process has ended."""
-        shim = self._shim(call, request.container_id)
+        shim = await self._shim(call, request.container_id)
         asked = shim_messages.WaitRequest(id=request.container_id, exec_id=request.exec_id)
         ended = await shim.call("Wait", asked, shim_messages.WaitResponse)
         return messages.WaitResponse(exit_status=ended.exit_status, exited_at=ended.exited_at)
 
     async def _tell(self, call: Call, method: str, asked: Message) -> Empty:
         task_id: str = asked.id  # type: ignore[attr-defined]  # all requests of the task service have one
-        return await self._shim(call, task_id).call(method, asked, Empty)
+        return await (await self._shim(call, task_id)).call(method, asked, Empty)
 
 
 async def _process(shim: Shim, exec_id: str) -> Process:

@@ -36,7 +36,7 @@ def attach(
     """See `Container.attach`."""
     from cloche.engine.kept import Kept
 
-    options = Kept.from_bytes(row.options).options
+    options = Kept.of(row).options
     connection = _connect(context, row)
     try:
         steered = _Steered(connection, context, row)

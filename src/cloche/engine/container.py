@@ -66,7 +66,7 @@ class Container:
     def kept(self) -> Kept:
         """Settings and image facts from its making."""
         if self._kept is None:
-            self._kept = Kept.from_bytes(self.row.options)
+            self._kept = Kept.of(self.row)
         return self._kept
 
     @property

@@ -56,6 +56,10 @@ class Context:
         """The directory of a running container's parent."""
         return f"{self.state}/.run/{self.namespace}/{container_id}"
 
+    def bundle(self, container_id: str) -> str:
+        """Where a container's shim works; where containerd keeps them too."""
+        return f"{self.state}/io.containerd.runtime.v2.task/{self.namespace}/{container_id}"
+
     def volume(self, name: str) -> str:
         """The directory of a volume's files."""
         return f"{self.root}/volumes/{name}/_data"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 
 from cloche import errors
+from cloche.engine.tasks.runtimes import own_shim
 from cloche.errors import FailedPrecondition, NotFound
 from cloche.runtime.failures import ExecFailed
 from cloche.shim import embedded, records, timestamps
@@ -64,7 +65,7 @@ def start(context: Context, request: Request, mounts: Sequence[SpecMount], *, lo
 def _start(
     context: Context, request: Request, mounts: Sequence[SpecMount], started: records.Started, lock: int
 ) -> int:
-    bundle = bundle_of(context, request.container_id)
+    bundle = context.bundle(request.container_id)
     orders = Orders(
         directory=request.directory,
         run_directory=request.run_directory,
@@ -74,7 +75,8 @@ def _start(
         hold_s=_HOLD_S if request.hold else 0,
         on_exit=request.on_exit,
     )
-    _make_bundle(bundle, {"config.json": dumps(request.config), embedded.FILE: orders.encode()})
+    files = {"config.json": dumps(request.config), embedded.FILE: orders.encode()}
+    _make_bundle(bundle, files | {"shim-binary-path": own_shim().encode()})
     try:
         with Client(_executed(context, bundle, request.container_id)) as shim:
             made = _call(shim, "Create", _creation(context, request, bundle, mounts))
@@ -84,11 +86,6 @@ def _start(
         raise
     pid: int = made.pid
     return pid
-
-
-def bundle_of(context: Context, container_id: str) -> str:
-    """Where a container's shim works."""
-    return f"{context.state}/io.containerd.runtime.v2.task/{context.namespace}/{container_id}"
 
 
 def _make_bundle(path: str, files: dict[str, bytes]) -> None:
@@ -129,7 +126,7 @@ def _escaped(path: str) -> str:
 def _executed(context: Context, bundle: str, container_id: str) -> str:
     """Execute a shim's `start`; the path of the socket that it tells."""
     address = f"{context.state}/cloched.sock"
-    words = [_program(), "-namespace", context.namespace, "-address", address, "-id", container_id, "start"]
+    words = [own_shim(), "-namespace", context.namespace, "-address", address, "-id", container_id, "start"]
     listening = os.path.exists(f"{address}.ttrpc")
     environment = {
         "LANG": "C.UTF-8",
@@ -164,12 +161,6 @@ def _executed(context: Context, bundle: str, container_id: str) -> str:
     return text.removeprefix("unix://")
 
 
-def _program() -> str:
-    from cloche.engine.tasks.runtimes import own_shim
-
-    return own_shim()
-
-
 def _call(shim: Client, method: str, request: Message) -> Anything:
     """Call the shim; its errors are raised as what they are there."""
     try:
@@ -197,7 +188,7 @@ def execute(context: Context, container_id: str, process: Process) -> int:
 
     Raises ExecFailed, and NotFound where the container has no shim.
     """
-    address = f"{bundle_of(context, container_id)}/address"
+    address = f"{context.bundle(container_id)}/address"
     try:
         with open(address, "rb", buffering=0) as file:
             path = file.read(4096).decode().strip().removeprefix("unix://")

@@ -114,7 +114,7 @@ def _prepared(
     if not args or not args[0]:
         raise InvalidArgument("no command specified: name the program to run in the container")
     container = lifecycle.runtime_of(context, row)
-    return container, _process(Kept.from_bytes(row.options), row.id, container, args, options)
+    return container, _process(Kept.of(row), row.id, container, args, options)
 
 
 def _start(context: Context, row: Container, args: Sequence[str], options: ExecOptions) -> Running:

@@ -51,7 +51,7 @@ def _refuse_used(tx: Transaction, context: Context, digest: str, reference: str,
     from cloche.engine import status
 
     for row in containers.list(tx, context.namespace):
-        if Kept.from_bytes(row.options).image_digest != digest:
+        if Kept.of(row).image_digest != digest:
             continue
         running = status.of(context, row.id).running
         if running or not force:

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cloche.store.containers import Container
+
 
 class Kept(Record):
     """options: as given at create. image_id: the config's digest. image_digest: what the name stood
@@ -44,6 +46,15 @@ class Kept(Record):
                 "anonymous": list(self.anonymous),
             }
         )
+
+    @classmethod
+    def of(cls, row: Container) -> Kept:
+        """Of a container of the store; of one that a client of the API made, as far as its spec tells."""
+        if row.options:
+            return cls.from_bytes(row.options)
+        process = loads(row.spec or b"{}", "the container's spec").get("process") or {}
+        arguments = tuple(str(word) for word in process.get("args") or ())
+        return cls(Options(args=arguments, tty=bool(process.get("terminal"))), ImageConfig({}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Kept:

@@ -30,7 +30,7 @@ def stop(context: Context, row: Container, *, timeout_s: float | None, signal: s
         from cloche.engine import program
         from cloche.engine.kept import Kept
 
-        kept = Kept.from_bytes(row.options)
+        kept = Kept.of(row)
         timeout_s = kept.options.stop_timeout_s if timeout_s is None else timeout_s
         signal = program.stop_signal(kept.image_config, kept.options) if signal is None else signal
     number = number_of(signal)

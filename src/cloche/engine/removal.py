@@ -30,6 +30,7 @@ def remove(
     lease: a run lease that ends with it. Can be repeated after a crash at any point. Raises
     FailedPrecondition while it runs, unless forced.
     """
+    _refuse_daemons(context, row)
     _end(context, row, force=force)
     try:
         RuntimeContainer.load(context.runtime_root, row.id).delete(force=True)
@@ -54,10 +55,19 @@ def remove(
     if volumes:
         from cloche.engine.volumes import remove as remove_volume
 
-        for name in Kept.from_bytes(row.options).anonymous:
+        for name in Kept.of(row).anonymous:
             remove_volume(context, name)
     context.discard(context.directory(row.id))
     context.discard(context.run_directory(row.id))
+
+
+def _refuse_daemons(context: Context, row: Container) -> None:
+    """A task that was made through the API has a shim that waits to be told: it keeps its container."""
+    if not row.options and os.path.exists(context.bundle(row.id)):
+        raise FailedPrecondition(
+            f"cannot remove container {row.id}: it was made through the daemon's API and has a task: remove "
+            f"that first, with `ctr --namespace {context.namespace} tasks rm --force {row.id}`"
+        )
 
 
 def _end(context: Context, row: Container, *, force: bool) -> None:

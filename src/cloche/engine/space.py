@@ -38,7 +38,7 @@ def measure(context: Context) -> tuple[Space, Space, Space]:
     """
     with context.metadata.read() as tx:
         rows = containers.list(tx, context.namespace)
-        kept = {row.id: Kept.from_bytes(row.options) for row in rows}
+        kept = {row.id: Kept.of(row) for row in rows}
         running = {row.id for row in rows if status.of(context, row.id).running}
         return (
             _images(context, tx, kept.values()),

@@ -75,7 +75,7 @@ class Start:
     def __init__(self, context: Context, row: Container) -> None:
         self.context = context
         self.row = row
-        self.kept = Kept.from_bytes(row.options)
+        self.kept = Kept.of(row)
 
     def __enter__(self) -> Start:
         """Raises FailedPrecondition where it runs already, or its files cannot be mounted."""

@@ -130,12 +130,12 @@ def parse_address(told: bytes) -> Address:
     )
 
 
-def bundles(root: str, state: str) -> Iterator[Bundle]:
-    """Every bundle that is there, whatever became of its task."""
+def bundles(root: str, state: str, namespace: str = "") -> Iterator[Bundle]:
+    """Every bundle that is there, or those of one namespace, whatever became of their tasks."""
     base = f"{state}/{DIRECTORY}"
-    for namespace in _visible(base):
-        for task_id in _visible(f"{base}/{namespace}"):
-            yield Bundle(root, state, namespace, task_id)
+    for each in [namespace] if namespace else _visible(base):
+        for task_id in _visible(f"{base}/{each}"):
+            yield Bundle(root, state, each, task_id)
 
 
 def _visible(directory: str) -> list[str]:

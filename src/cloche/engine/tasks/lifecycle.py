@@ -10,23 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from cloche.engine.tasks import shim as shims
 from cloche.engine.tasks.bundle import Bundle, bundles
-from cloche.engine.tasks.runtimes import shim_binary
+from cloche.engine.tasks.runtimes import own_shim, shim_binary
 from cloche.engine.tasks.shim import Daemon, Log, Shim
 from cloche.errors import AlreadyExists, ClocheError, NotFound
 from cloche.store import clock, faults
 from cloche.wire.messages import task as messages
 from cloche.wire.messages.events import TaskDelete, TaskExit
+from cloche.wire.messages.google import Any as Packed
 from cloche.wire.messages.google import Timestamp
+from cloche.wire.messages.runc_options import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any, Protocol
 
-    from cloche.wire.messages.google import Any as Packed
     from cloche.wire.protobuf import Message
 
     class Run(Protocol):
@@ -67,16 +69,33 @@ class Tasks:
         self._creating: set[tuple[str, str]] = set()
         self._cleaning: set[asyncio.Task[None]] = set()
 
-    def get(self, namespace: str, task_id: str) -> Shim:
+    async def get(self, namespace: str, task_id: str) -> Shim:
         """The shim of a task. Raises NotFound."""
-        found = self._shims.get((namespace, task_id))
+        found = self._shims.get((namespace, task_id)) or await self._discover(namespace, task_id)
         if found is None:
             raise NotFound(f"no running task found: task {task_id} not found")
         return found
 
-    def list(self, namespace: str) -> tuple[Shim, ...]:
+    async def list(self, namespace: str) -> tuple[Shim, ...]:
         """The shims of all tasks of a namespace."""
+        for bundle in bundles(self._root, self._state, namespace):
+            if (namespace, bundle.id) not in self._shims:
+                await self._discover(namespace, bundle.id)
         return tuple(shim for (each, _), shim in self._shims.items() if each == namespace)
+
+    async def _discover(self, namespace: str, task_id: str) -> Shim | None:
+        """A task that an engine of this state directory has made since; None where there is none."""
+        key = (namespace, task_id)
+        bundle = Bundle(self._root, self._state, namespace, task_id)
+        if key in self._creating or "/" in task_id or not os.path.exists(f"{bundle.path}/address"):
+            return None
+        try:
+            shim = await shims.connect(bundle)
+            binary = bundle.read("shim-binary-path").decode()
+        except (ClocheError, OSError):
+            return None  # it is not there yet, or no longer
+        self._adopt(key, shim, binary)
+        return shim
 
     async def create(
         self,
@@ -99,6 +118,7 @@ class Tasks:
         try:
             bundle = Bundle(self._root, self._state, namespace, request.id)
             binary = shim_binary(runtime)
+            options = self._rooted(binary, options)
             await self._run(bundle.make, spec, binary, lane=key)
             try:
                 return await self._start(key, bundle, binary, request, options)
@@ -108,6 +128,16 @@ class Tasks:
                 raise
         finally:
             self._creating.discard(key)
+
+    def _rooted(self, binary: str, options: Packed | None) -> Packed | None:
+        """Options that have our own shim keep the runtime's state where engines of this directory look."""
+        if binary != own_shim() or (options and options.type_name != Options.FULL_NAME):
+            return options
+        given = Options.decode(options.value) if options else Options()
+        if given.root or given.binary_name not in ("", "runc"):
+            return options
+        given.root = self._state
+        return Packed.pack(given)
 
     async def _start(
         self,
@@ -146,7 +176,7 @@ class Tasks:
     async def delete(self, namespace: str, task_id: str) -> messages.DeleteResponse:
         """Delete a task that has ended, and all that was its. Raises what the shim says."""
         key = (namespace, task_id)
-        shim = self.get(namespace, task_id)
+        shim = await self.get(namespace, task_id)
         gone = await shim.call("Delete", messages.DeleteRequest(id=task_id), messages.DeleteResponse)
         faults.point("task.deleted")
         self._forget(key)
@@ -171,6 +201,8 @@ class Tasks:
         """The connection to a shim has ended, and nobody had asked for it."""
         if self._shims.get(key) is shim:
             self._forget(key)
+            if not os.path.exists(shim.bundle.path):
+                return  # an engine's, which has ended and is gone with all that was its
             cleaning = asyncio.ensure_future(self._clean_up(key, shim.bundle, binary))
             self._cleaning.add(cleaning)
             cleaning.add_done_callback(self._cleaning.discard)
