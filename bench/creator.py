@@ -21,7 +21,12 @@ def main(root: str, bundle: str) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for _ in sys.stdin:
         container, process = create(
-            f"{root}-{os.getpid()}", f"guard-{os.getpid()}", config, bundle=bundle, stdio=(nowhere,) * 3
+            f"{root}-{os.getpid()}",
+            f"guard-{os.getpid()}",
+            config,
+            bundle=bundle,
+            stdio=(nowhere,) * 3,
+            rootless_cgroups=True,
         )
         print(flush=True)
         container.delete(force=True)

@@ -350,12 +350,14 @@ class Cgroup:
 def _make_directory(directory: str, made: list[str]) -> bool:
     """mkdir with parents, noting each new one in `made`; False when it was there."""
     try:
-        os.mkdir(directory, 0o755)
+        try:
+            os.mkdir(directory, 0o755)
+        except FileNotFoundError:
+            _make_directory(os.path.dirname(directory), made)
+            # Refused again where the one above was removed, and is seen by its mount only.
+            os.mkdir(directory, 0o755)
     except FileExistsError:
         return False
-    except FileNotFoundError:
-        _make_directory(os.path.dirname(directory), made)
-        return _make_directory(directory, made)
     made.append(directory)
     return True
 
