@@ -251,6 +251,16 @@ static int do_enter_root(const struct enter_root *op)
     return 0;
 }
 
+static int do_enter_tree(const struct enter_tree *op)
+{
+    int result = (int)CALL(NR_fchdir, (u64)op->root);
+    close_fd(op->root);
+    TRY(result);
+    TRY(CALL(NR_chroot, W(".")));
+    TRY(CALL(NR_chdir, W("/")));
+    return do_open_root(0);
+}
+
 static int do_pivot_root(const struct pivot_root *op)
 {
     (void)op;

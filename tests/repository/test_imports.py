@@ -65,7 +65,7 @@ HEAVY = {
 OURS = {
     "cloche --version": 12,
     "cloche ps": 62,
-    "cloche run": 120,
+    "cloche run": 121,
     "cloche-runc state": 28,
     "cloche-runc exec": 55,
     "cloche-runc run": 59,

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cloche.errors import FailedPrecondition
 from cloche.kernel import pidfd
 from tests.bundles import Bundle
 from tests.peers import peer
-from tests.runtime.containers import Runtime
+from tests.runtime.containers import Runtime, pipe, read_all
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -55,8 +54,6 @@ def test_the_callers_mount_namespace_is_inherited_and_its_mounts_stay_as_they_we
         assert (root / "data" / "file").exists()
         assert (root / "proc" / "1").exists()
         assert (root / "bin").is_dir()
-        with pytest.raises(FailedPrecondition, match="mount namespace"):
-            container.execute(bundle.config["process"])
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
@@ -86,3 +83,36 @@ def test_a_mount_namespace_is_joined_by_its_path(runtime: Runtime, bundle: Bundl
         assert os.readlink(f"/proc/{container.pid}/ns/mnt") == os.readlink(f"/proc/{neighbour}/ns/mnt")
         assert Path(f"/proc/{neighbour}/mountinfo").read_text() == before
         assert sorted(os.listdir(f"/proc/{container.pid}/root")) == sorted(os.listdir(bundle.rootfs))
+
+
+@pytest.mark.parametrize("how", ["the caller's", "joined"])
+def test_exec_sees_the_containers_files_and_no_others(
+    runtime: Runtime, bundle: Bundle, neighbour: int, tmp_path: Path, how: str
+) -> None:
+    share(bundle, f"/proc/{neighbour}/ns/mnt" if how == "joined" else "")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "file").touch()
+    shared = {"destination": "/data", "source": str(tmp_path / "shared"), "options": ["rbind"]}
+    bundle.config["mounts"].append(shared)
+    # A second chroot does not lead out, nor does what a container's process was given.
+    script = "cat /proc/1/comm; ls /data; cd /; chroot /bin /no; cd ../..; ls -d bin data; ls /proc/self/fd"
+    for kind in bundle.process["capabilities"].values():
+        kind.append("CAP_SYS_CHROOT")
+    with runtime.running(bundle) as container, pipe() as (reader, writer):
+        settings = {**bundle.config["process"], "args": ["sh", "-c", script]}
+        process = container.execute(settings, stdio=(writer, writer, writer))
+        os.close(writer)
+        said = read_all(reader).split("\n")
+        with process:
+            assert process.wait() == 0, said
+    assert [line for line in said if "chroot" not in line] == [
+        "sleep",
+        "file",
+        "bin",
+        "data",
+        "0",
+        "1",
+        "2",
+        "3",
+        "",
+    ]

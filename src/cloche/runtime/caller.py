@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from cloche.errors import InvalidArgument
+from cloche.kernel import pidfd
 from cloche.kernel.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree, prlimit
 from cloche.spec.record import Record
 
@@ -171,6 +172,25 @@ class RaiseLimit(CallerOperation):
     def perform(self, performing: Performing) -> None:
         """See the class."""
         prlimit(performing.pid, self.resource, self.soft, self.hard)
+
+
+class OpenRootOf(CallerOperation):
+    """open(2) of the root directory of a process that a lent pidfd holds."""
+
+    slot: Slot
+    process: Slot
+    pid: int
+
+    def perform(self, performing: Performing) -> None:
+        """See the class."""
+        root = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Had it ended before, the number could be another's by now, whose root may be the host's.
+            pidfd.send_signal(performing.descriptors[self.process], 0)
+        except OSError:
+            os.close(root)
+            raise
+        performing.descriptors[self.slot] = root
 
 
 class MoveProcess(CallerOperation):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from cloche.runtime import operations as op
 from cloche.runtime import plan_namespaces, plan_process
-from cloche.runtime.plan import STAGE_ONE, STAGE_TWO, Plan, Step
+from cloche.runtime.caller import OpenRootOf
+from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *plan_namespaces.entering(facts.cgroups),
         *plan_namespaces.opened_cgroups(facts.cgroups),
         *(plan_namespaces.opened_proc() if facts.borrowed_proc and plan_process.is_labelled(process) else ()),
+        *opened_tree(facts),
         *plan_process.opened_handover(facts),
         *plan_process.scored(process, rootless=facts.rootless),
         *affinity(process, STAGE_ONE),
@@ -43,7 +45,7 @@ def compile_exec(process: Process, facts: Facts, kinds: int) -> Plan:
         *affinity(process, STAGE_TWO),
         Step("process", STAGE_TWO, op.NewSession()),
         *plan_process.keyring(facts),
-        Step("exec", STAGE_TWO, op.OpenRoot()),
+        Step("exec", STAGE_TWO, op.EnterTree("root") if facts.root_of else op.OpenRoot()),
         *plan_process.labelled_proc(process, borrowed=facts.borrowed_proc),
         *plan_process.console(process, bind=False),
         *plan_process.streams(process),
@@ -61,6 +63,12 @@ def joined(stage: int, kinds: int) -> Iterator[Step]:
     """Join these of the container's kernel namespaces; setns(2) refuses to be asked for none."""
     if kinds:
         yield Step("exec", stage, op.JoinProcess("process", kinds))
+
+
+def opened_tree(facts: Facts) -> Iterator[Step]:
+    """The root of a container that shares its mount namespace: its mounts are a tree of their own."""
+    if facts.root_of:
+        yield Step("exec", CALLER, OpenRootOf("root", "process", facts.root_of))
 
 
 def affinity(process: Process, stage: int) -> Iterable[Step]:

@@ -64,6 +64,7 @@ class Facts(Record):
     pivot: pivot_root(2) rather than chroot(2). keyring: a session keyring of its own.
     rootless: the caller is not the host's root. unprivileged: nor that of a user namespace.
     selinux: the kernel enforces or audits SELinux labels, which file systems then take.
+    root_of: for an exec, the pid whose root is no mount namespace's, 0 where it is.
     borrowed_proc: an exec writes labels through the caller's procfs (see plan_namespaces.borrows_proc).
     resctrl: the file system of Intel's resource director is mounted.
     """
@@ -85,3 +86,4 @@ class Facts(Record):
     unprivileged: bool = False
     resctrl: bool = False
     borrowed_proc: bool = False
+    root_of: int = 0

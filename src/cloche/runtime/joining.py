@@ -17,7 +17,7 @@ from cloche.runtime.gather import (
     is_rootless,
     with_listener,
 )
-from cloche.runtime.plan_namespaces import borrows_proc, is_moved, wanted
+from cloche.runtime.plan_namespaces import borrows_proc, is_moved, is_new, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,10 +49,6 @@ def execute_in(
 
     cgroup: the container's, or cgroups below it.
     """
-    if wanted(container.config).get("mount") != "":
-        raise FailedPrecondition(
-            f"cannot exec in container {container.id!r}: it has no mount namespace of its own to enter"
-        )
     pidfd = container.stored.open_process()
     if pidfd is None:
         raise FailedPrecondition(f"cannot exec in a stopped container: {container.id!r}")
@@ -67,6 +63,7 @@ def execute_in(
             home=home_inside(container.pid, process),
             rootless=is_rootless(),
             user_namespace="user" in wanted(container.config),
+            root_of=0 if is_new(container.config, "mount") else container.pid,
             borrowed_proc=borrows_proc(container.config, labelled=True),
         )
         facts = with_listener(facts, container.config, container.status(), container.pid)

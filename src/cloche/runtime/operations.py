@@ -349,6 +349,15 @@ class EnterRoot(Operation):
     """
 
 
+class EnterTree(Operation):
+    """chroot(2) onto the root of another process, whose mounts are attached to no mount namespace.
+
+    Paths are resolved below it then. root: opened by the caller through /proc/PID/root.
+    """
+
+    root: Slot
+
+
 class RunHook(Operation):
     """Execute a hook as a child and wait for it, at most `timeout_s` seconds (0: no limit).
 
