@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import subprocess
 import threading
@@ -18,6 +19,7 @@ class Shim:
     """What a shim is to its streams: a loop that runs, and methods called in its thread."""
 
     def __init__(self) -> None:
+        self._threads_before = _thread._count()
         self.loop = Loop()
         self.nowhere = os.open("/dev/null", os.O_WRONLY)
         self._thread = threading.Thread(target=self.loop.run)
@@ -82,6 +84,8 @@ class Shim:
             self.call(stdio.close)
         # Logging programs are reaped a moment later.
         wait_until(lambda: not self.loop._watched, what="the loop to have nothing to wait for")
+        # Lanes end when they are idle; until then they may still speak to the loop.
+        wait_until(lambda: _thread._count() <= self._threads_before + 1, what="lanes to end")
         self.loop.call_soon(self.loop.stop)
         self._thread.join()
         self.loop.close()

@@ -13,6 +13,7 @@ from cloche.shim.stdio.uris import CRI, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cloche.shim.lanes import Lane
     from cloche.shim.stdio.entries import Encode
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -23,6 +24,7 @@ class LogFile:
     """What a process says, in entries of one format. Writing raises nothing.
 
     What a full disk does not take is lost, whole entries at a time; it costs the process nothing.
+    lane: where to write, when writing may hang; to be set.
     """
 
     def __init__(self, path: str, encode: Encode, *, size_limit: int = 0, files: int = 1) -> None:
@@ -31,6 +33,7 @@ class LogFile:
 
         Raises PermissionDenied or FailedPrecondition where it can never be written.
         """
+        self.lane: Lane | None = None
         self._path = path
         self._encode = encode
         self._size_limit = size_limit
@@ -48,6 +51,12 @@ class LogFile:
         flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._descriptor = os.open(self._path, flags, 0o640)
         self._size = os.fstat(self._descriptor).st_size
+
+    def may_hang(self) -> bool:
+        """Whether writing waits for a server."""
+        from cloche.shim.stdio.beside import may_hang
+
+        return self._descriptor >= 0 and may_hang(self._descriptor)
 
     def write(self, stream: str, data: bytes) -> int:
         """Append the entries that are in data; returns how much of it they are. stream: its name."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from cloche.errors import InvalidArgument
+from cloche.shim.lanes import Lane
 from cloche.shim.stdio import uris as targets
 from cloche.shim.stdio.input import open_fifo, open_input_file
-from cloche.shim.stdio.sinks import NullSink, PipeSink, open_file, open_path
+from cloche.shim.stdio.sinks import FileSink, NullSink, PipeSink, open_file, open_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,16 +156,25 @@ class Opener:
         from cloche.shim.stdio.logfile import open_log
 
         if target not in self._logs:
-            self._logs[target] = open_log(target)
-            self.stdio.add_log(self._logs[target])
+            self._logs[target] = log = open_log(target)
+            self.stdio.add_log(log)
+            if log.may_hang():
+                log.lane = Lane(self.loop)
         return self._logs[target]
 
     def _sink(self, target: targets.Target) -> Sink:
         if target.scheme == targets.FIFO:
-            return open_path(target.path)
-        if target.scheme == targets.FILE:
-            return open_file(target.path)
-        return NullSink()
+            sink = open_path(target.path)
+        elif target.scheme == targets.FILE:
+            sink = open_file(target.path)
+        else:
+            return NullSink()
+        if isinstance(sink, FileSink):
+            from cloche.shim.stdio.beside import BesideSink, may_hang
+
+            if may_hang(sink.file):
+                return BesideSink(self.loop, sink)
+        return sink
 
     def _fifo(self, target: targets.Target) -> tuple[int, int]:
         return open_fifo(target.path)

@@ -85,7 +85,13 @@ class Stdio:
 
     def add_output(self, reading: int, sink: Sink) -> None:
         """What comes out of a pipe goes to a sink; into nothing when the sink breaks."""
-        self._outputs.append(Pump(self._loop, reading, sink, instead=NullSink, ended=self._ask))
+        self._outputs.append(self._pump(reading, sink, self._ask))
+
+    def _pump(self, source: int, sink: Sink, ended: Callable[[], None]) -> Pump:
+        pump = Pump(self._loop, source, sink, instead=NullSink, ended=ended)
+        if sink.descriptor < 0:
+            sink.resume = pump.resume
+        return pump
 
     def add_input(self, fifo: tuple[int, int], sink: Sink) -> None:
         """What comes through a client's fifo (of `input.open_fifo`) goes to the process."""
@@ -113,8 +119,7 @@ class Stdio:
         from cloche.shim.stdio.recorded import RecordedSink
 
         sink = RecordedSink(self._loop, stream, log, self.audience)
-        pump = Pump(self._loop, reading, sink, ended=self._ask)
-        sink.resume = pump.resume
+        pump = self._pump(reading, sink, self._ask)
         self.audience.pumps.append(pump.resume)
         self._outputs.append(pump)
 
@@ -165,7 +170,7 @@ class Stdio:
         self.kept = self.kept.replace(console=master)
         screen, self._screen = self._screen, None
         # First, since what is recorded comes out of it.
-        self._outputs.insert(0, Pump(self._loop, master, screen, instead=NullSink, ended=self._hung_up))
+        self._outputs.insert(0, self._pump(master, screen, self._hung_up))
         self._move()
 
     def _connect_keyboard(self, master: int) -> None:
@@ -226,7 +231,10 @@ class Stdio:
     def reopen_logs(self) -> None:
         """Go on in new files: the old ones were renamed. Raises FailedPrecondition, and keeps those."""
         for log in self._logs:
-            log.reopen()
+            if log.lane is None:
+                log.reopen()
+            else:
+                log.lane.run(log.reopen, _ignored)
 
     def finish(self, done: Callable[[], None]) -> None:
         """The process has ended: hand on what it left, then done() from the loop, once.
@@ -293,7 +301,10 @@ class Stdio:
 
     def _close_logs(self) -> None:
         for log in self._logs:
-            log.close()
+            if log.lane is None:
+                log.close()
+            else:
+                log.lane.run(log.close, _ignored)
         self._logs.clear()
 
     def _cut(self) -> None:
@@ -350,6 +361,10 @@ def _settled(sink: Sink) -> bool:
     """Whether a sink whose end has come has nothing left that its reader has yet to come for."""
     settle = getattr(sink, "settle", None)
     return settle is None or bool(settle())
+
+
+def _ignored(_result: object, _error: BaseException | None) -> None:
+    """What came of a call that may hang is not waited for."""
 
 
 def _nothing() -> None:

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     class Sink(Protocol):
         """Where bytes go.
 
-        descriptor: what to wait for when there is no room; -1 where `Pump.resume` is called
-        instead. partial: whether bytes may be left in the source, to be looked at again with more.
+        descriptor: what to wait for when there is no room; -1 where the sink calls resume instead,
+        which is set to `Pump.resume`. partial: whether bytes may be left in the source, to be looked
+        at again with more.
         """
 
         descriptor: int
         partial: bool
+        resume: Callable[[], None]
 
         def take(self, source: int) -> int:
             """Take some from a readable descriptor; returns how much, 0 at its end.
@@ -57,6 +59,10 @@ _FIONREAD = 0x541B
 _EDGE = select.EPOLLET
 # How often to move in a row before others have their turn.
 _ROUNDS = 16
+
+
+def nobody() -> None:
+    """What a sink's resume is until a pump is there."""
 
 
 def unread(descriptor: int) -> int:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 
 from cloche.kernel.syscalls import tee
-from cloche.shim.stdio.pump import hung_up
+from cloche.shim.stdio.pump import hung_up, nobody
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from cloche.shim.lanes import Lane
     from cloche.shim.loop import Loop, Timer
     from cloche.shim.stdio.audience import Audience
     from cloche.shim.stdio.logfile import LogFile
@@ -32,7 +31,7 @@ class RecordedSink:
 
     def __init__(self, loop: Loop, stream: str, log: LogFile | None, audience: Audience) -> None:
         """stream: "stdout" or "stderr". log: borrowed, since both streams may have the same."""
-        self.resume: Callable[[], None] = _not_yet
+        self.resume = nobody
         self._loop = loop
         self._stream = stream
         self._log = log
@@ -40,11 +39,12 @@ class RecordedSink:
         self._rest = b""
         self._source = -1
         self._timer: Timer | None = None
+        self._busy = False
         self._copy, self._copying = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def take(self, source: int) -> int:
         """Log and show what is new; returns how much that was."""
-        if self._audience.blocked():
+        if self._busy or self._audience.blocked():
             raise BlockingIOError
         self._source = source
         count = tee(source, self._copying, _CHUNK)
@@ -58,20 +58,43 @@ class RecordedSink:
             self._flush()
             return len(data)
         self._audience.deliver(self._stream, data[-fresh:])
-        taken = len(data) if self._log is None else self._log.write(self._stream, data)
-        self._consume(taken)
-        self._rest = data[taken:]
-        self._flush_later()
+        if self._log is not None and self._log.lane is not None:
+            self._write_beside(self._log, self._log.lane, data)
+            raise BlockingIOError
+        self._taken(data, len(data) if self._log is None else self._log.write(self._stream, data))
         return fresh
+
+    def _taken(self, data: bytes, count: int) -> None:
+        """So much of the data is in the log."""
+        self._consume(count)
+        self._rest = data[count:]
+        self._flush_later()
+
+    def _write_beside(self, log: LogFile, lane: Lane, data: bytes) -> None:
+        self._busy = True
+        self._forget_timer()
+        # What is shown already is not shown again, though it is still in the pipe.
+        self._rest = data
+
+        def written(count: int | None, _error: BaseException | None) -> None:
+            self._busy = False
+            if self._copy >= 0:
+                self._taken(data, count or 0)
+                self.resume()
+
+        lane.run(lambda: log.write(self._stream, data), written)
 
     def _consume(self, count: int) -> None:
         while count:
             count -= len(os.read(self._source, count))
 
-    def _flush_later(self) -> None:
+    def _forget_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _flush_later(self) -> None:
+        self._forget_timer()
         if self._rest:
             self._timer = self._loop.call_later(_PATIENCE_S, self._flush)
 
@@ -85,8 +108,13 @@ class RecordedSink:
             self.resume()
 
     def _log_rest(self, rest: bytes) -> None:
-        if self._log is not None:
-            self._log.write_rest(self._stream, rest)
+        log = self._log
+        if log is None:
+            return
+        if log.lane is None:
+            log.write_rest(self._stream, rest)
+        else:
+            log.lane.run(lambda: log.write_rest(self._stream, rest), _ignored)
 
     def make_room(self, source: int) -> bool:
         """A log has room; those who are attached take what they want."""
@@ -94,7 +122,7 @@ class RecordedSink:
 
     def end(self) -> None:
         """Log what is left."""
-        if self._rest:
+        if self._rest and not self._busy:
             self._log_rest(self._rest)
         self.close()
 
@@ -108,5 +136,5 @@ class RecordedSink:
             self._copy = self._copying = -1
 
 
-def _not_yet() -> None:
-    """There is no pump yet that could go on."""
+def _ignored(_result: object, _error: BaseException | None) -> None:
+    """Writing to a log tells nothing."""

@@ -10,7 +10,7 @@ import os
 import stat
 
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
-from cloche.shim.stdio.pump import hung_up, unread
+from cloche.shim.stdio.pump import hung_up, nobody, unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class PipeSink:
 
     def __init__(self, descriptor: int) -> None:
         """descriptor: owned from now on."""
+        self.resume = nobody
         self.descriptor = descriptor
         os.set_blocking(descriptor, False)
 
@@ -133,7 +134,13 @@ class FileSink:
 
     def __init__(self, descriptor: int) -> None:
         """descriptor: opened with O_APPEND; owned."""
+        self.resume = nobody
         self._file = descriptor
+
+    @property
+    def file(self) -> int:
+        """Its descriptor; borrowed."""
+        return self._file
 
     def take(self, source: int) -> int:
         """Append. (splice(2) refuses files that were opened for appending.)"""
@@ -166,6 +173,9 @@ class NullSink:
 
     descriptor = -1
     partial = False
+
+    def __init__(self) -> None:
+        self.resume = nobody
 
     def take(self, source: int) -> int:
         """Throw it away. (splice(2) cannot, from a terminal.)"""
