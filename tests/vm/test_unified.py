@@ -16,7 +16,10 @@ SUITES = {
     "engine": "tests/engine/test_containers.py -k 'memory or stats'",
 }
 PYTEST = f"cd {CHECKOUT} && $(cat /python) -m pytest -q -m system --durations=10 --timeout=100"
-TIMEOUT_S = 240.0
+TIMEOUT_S = 400.0
+"""Several times what it takes where nothing else is at work."""
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S + 100)
 
 
 @pytest.fixture(scope="session")

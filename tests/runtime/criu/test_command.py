@@ -82,17 +82,19 @@ def goes_on(runtime: Runtime, bundle: Bundle, container_id: str, pid_file: Path)
 def test_a_container_is_taken_away_and_brought_back(
     criu: str, ours: Runtime, bundle: Bundle, tmp_path: Path
 ) -> None:
+    """Paths count from where the command is given; without a word it is ./checkpoint."""
     container_id = running(ours, bundle, "sh", "-c", COUNTING)
     wait_until(lambda: count(bundle) > 2)
-    image = str(tmp_path / "image")
-    work = str(tmp_path / "work")
-    done = ours("checkpoint", "--image-path", image, "--work-path", work, container_id)
+    done = ours("checkpoint", "--work-path", "work", container_id, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert container_id not in ours("list", "-q").stdout
-    assert os.path.exists(f"{work}/dump.log")
-    flags = ("--image-path", image, "--work-path", work, "--pid-file", str(tmp_path / "pid"), "-d")
-    assert ours.start_detached("restore", *flags, "-b", str(bundle.path), container_id) == 0
-    assert os.path.exists(f"{work}/restore.log")
+    assert (tmp_path / "checkpoint" / "inventory.img").exists()
+    assert (tmp_path / "work" / "dump.log").exists()
+    flags = ("--work-path", "work", "--pid-file", "pid", "-d", "-b", str(bundle.path))
+    nowhere = subprocess.DEVNULL
+    words = ours.words("restore", *flags, container_id)
+    subprocess.run(words, cwd=tmp_path, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=True)
+    assert (tmp_path / "work" / "restore.log").exists()
     goes_on(ours, bundle, container_id, tmp_path / "pid")
 
 
@@ -117,19 +119,6 @@ def test_what_one_has_written_the_other_restores(
     flags = ("--image-path", image, "--pid-file", str(tmp_path / "pid"), "-d", "-b", str(bundle.path))
     assert reader.start_detached("restore", *flags, container_id) == 0
     goes_on(reader, bundle, container_id, tmp_path / "pid")
-
-
-def test_paths_count_from_where_the_command_is_given(
-    criu: str, ours: Runtime, bundle: Bundle, tmp_path: Path
-) -> None:
-    """And ./checkpoint is where a checkpoint goes that no place was given for."""
-    container_id = running(ours, bundle, "sleep", "1000")
-    assert ours("checkpoint", container_id, cwd=tmp_path).returncode == 0
-    assert (tmp_path / "checkpoint" / "inventory.img").exists()
-    words = ours.words("restore", "-d", "-b", str(bundle.path), container_id)
-    nowhere = subprocess.DEVNULL
-    subprocess.run(words, cwd=tmp_path, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=True)
-    assert ours.status(container_id) == "running"
 
 
 def test_who_stands_in_front_has_the_streams_and_the_exit_code(
