@@ -55,8 +55,11 @@ class Row:
         return (self.work, self.beside, *values, f"{self.ratio:.2f}", must, aim, self.verdict)
 
     def _shown(self, value: float) -> str:
-        return f"{value * 1000:.1f}" if self.unit == "ms" else f"{value / 1024:.0f}"
+        scale, digits = _SCALES.get(self.unit, (1 / 1024, 0))
+        return f"{value * scale:.{digits}f}"
 
+
+_SCALES = {"ms": (1e3, 1), "µs": (1e6, 0)}
 
 HEADING = ("work", "beside", "ours", "theirs", "ratio", "must", "aim", "")
 TEXT_COLUMNS = (0, 1, 7)

@@ -102,7 +102,7 @@ def measure(directory: Path, rounds: int) -> list[Row]:
     finally:
         for server in servers:
             server.stop()
-    return [Row("CPU of a unary call, server", "grpcio", spent, 0.5, 0.3)]
+    return [Row("CPU of a unary call, server", "grpcio", spent, 0.5, 0.3, unit="µs")]
 
 
 if __name__ == "__main__":

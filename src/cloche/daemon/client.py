@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from cloche.daemon.reading import Reading
 from cloche.errors import Cancelled, DeadlineExceeded, Unavailable
 from cloche.wire import grpc, status
 from cloche.wire.grpc_client import Answer, request_block
@@ -28,7 +29,7 @@ _SEND_AHEAD = 256 << 10
 _LIMITS = Limits(frame_size=1 << 16)
 
 
-class Channel(asyncio.Protocol):
+class Channel(Reading):
     """One connection to a server: any number of calls at the same time, from one event loop.
 
     alive: whether new calls can be made on it.
@@ -126,7 +127,7 @@ class Channel(asyncio.Protocol):
             call.wake()
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes have come."""
+        """Bytes have come."""
         for event in self.connection.receive(data):
             self._handle(event)
         self.flush()

@@ -10,6 +10,7 @@ from typing import cast
 
 from cloche.daemon.call import Peer
 from cloche.daemon.lanes import Lanes
+from cloche.daemon.reading import Reading
 from cloche.wire.http2_limits import Limits
 
 TYPE_CHECKING = False
@@ -101,7 +102,7 @@ class Connections:
             return
 
 
-class ServerProtocol(asyncio.Protocol):
+class ServerProtocol(Reading):
     """What the connections of both transports have in common.
 
     calls: in progress, by stream. paused: the client does not read what we send.

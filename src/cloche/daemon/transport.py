@@ -132,7 +132,7 @@ class GrpcProtocol(ServerProtocol):
         self.held = 0
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes have come."""
+        """Bytes have come."""
         self._receiving = True
         try:
             for event in self.connection.receive(data):

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
+from cloche.daemon.reading import Reading
 from cloche.errors import DeadlineExceeded, Unavailable
 from cloche.wire import status, ttrpc
 from cloche.wire.status import StatusError, error_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 
 
-class TtrpcChannel(asyncio.Protocol):
+class TtrpcChannel(Reading):
     """One connection to a server: any number of calls at the same time, from one event loop.
 
     alive: whether calls can be made on it. gone: set when it is closed, by whomever.
@@ -130,7 +131,7 @@ class TtrpcChannel(asyncio.Protocol):
             call.lose()
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes have come."""
+        """Bytes have come."""
         try:
             frames = self._decoder.feed(data)
         except ttrpc.ProtocolError:

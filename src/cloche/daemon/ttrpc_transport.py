@@ -81,7 +81,7 @@ class TtrpcProtocol(ServerProtocol):
         self._stopping = False
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes have come."""
+        """Bytes have come."""
         try:
             for frame in self._decoder.feed(data):
                 self._handle(frame)
