@@ -32,6 +32,7 @@ FLAGS = (
     Flag("root", "text", f"directory of the containers' state (default: {DEFAULT_ROOT})"),
     Flag("systemd-cgroup", "switch", "let systemd manage the containers' cgroups"),
     Flag("rootless", "text", "true, false or auto: go on where cgroups may not be changed (default: auto)"),
+    Flag("criu", "text", "ignored: the criu in $PATH is used", hidden=True),
     Flag("version", "switch", "print the version", "v"),
 )
 
@@ -116,6 +117,9 @@ def _carry_out(name: str, words: list[str], root: str, log: Log, general: Option
         _show_usage(error, name)
         log.error(str(error))
         return 1
+    if general.given("criu"):
+        log.warning("--criu is ignored: the criu in $PATH is used")
+    log.debug(f"{name}, with the state in {root}")
     try:
         return command.action(Invocation(root, log, general, options))
     except (ClocheError, OSError) as error:

@@ -213,7 +213,6 @@ def test_a_pid_file_that_cannot_be_written_ends_the_container(
 @pytest.mark.parametrize(
     ("general", "flags", "problem"),
     [
-        (["--systemd-cgroup"], [], "--systemd-cgroup is not supported"),
         (["--rootless", "maybe"], [], "--rootless maybe"),
         ([], ["--preserve-fds", "-1"], "--preserve-fds must not be negative"),
         ([], ["--console-socket", "/x"], "console socket"),

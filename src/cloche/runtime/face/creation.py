@@ -168,15 +168,18 @@ class Request:
 
     def create(self, *, gate: bool, stdio: tuple[int, int, int] = (0, 1, 2)) -> tuple[Container, Process]:
         """Make the container. gate: its process waits for start."""
-        if not self.trace_file:
+        if not (self.trace_file or self.log.debugging):
             return self._create(gate=gate, stdio=stdio, trace=None)
         from cloche.runtime.trace import Trace
 
-        with open(self.trace_file, "w", encoding="utf-8", errors="surrogateescape") as file, Trace() as trace:
+        path = self.trace_file or "/dev/null"
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file, Trace() as trace:
             try:
                 return self._create(gate=gate, stdio=stdio, trace=trace)
             finally:
                 file.write(trace.table())
+                for line in trace.table().splitlines():
+                    self.log.debug(line)
 
     def _create(
         self, *, gate: bool, stdio: tuple[int, int, int], trace: Trace | None
