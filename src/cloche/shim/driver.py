@@ -33,6 +33,18 @@ class Spawned(Record):
     console: int = -1
 
 
+class Created(Record):
+    """A container that exists, and what is to be known of it from its first moment.
+
+    shares_pids: whether others can outlive its first process. cgroup_paths: its cgroups' directories by
+    controller; empty where it has none, or they are not known.
+    """
+
+    spawned: Spawned
+    shares_pids: bool
+    cgroup_paths: Mapping[str, str]
+
+
 class Driver(Protocol):
     """Runs one container. Calls may block; they raise errors of cloche.errors."""
 

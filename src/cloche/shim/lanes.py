@@ -35,8 +35,11 @@ class Lane:
         self._alive = False
         self._idle = False
 
-    def run(self, work: Callable[[], Any], done: Done) -> None:
-        """Call work() on the lane, then done(result, error) in the loop's thread."""
+    def run(self, work: Callable[[], Any], done: Done, *, keep: tuple[int, ...] = ()) -> None:
+        """Call work() on the lane, then done(result, error) in the loop's thread.
+
+        keep: descriptors that work() uses; here all of the process's are at hand anyway.
+        """
         with self._lock:
             self._work.append((work, done))
             if self._idle:

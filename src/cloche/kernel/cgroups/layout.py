@@ -140,6 +140,12 @@ def directories_of(pid: int) -> dict[str, str]:
 _known: list[tuple[int, Layout]] = []
 
 
+def stay() -> None:
+    """In a fork: what its parent has found holds for it too, since both sit in the same cgroups."""
+    if _known:
+        _known[:] = [(os.getpid(), _known[0][1])]
+
+
 def layout() -> Layout:
     """This machine's layout, read once a process.
 
