@@ -35,3 +35,9 @@ EXPLAINED: dict[str, str] = {
     "process_capabilities_fail": "wants an error for an unknown capability, for which runc and crun warn",
     "process_rlimits": "its own process is a Go program, which raises its soft limit of open files",
 }
+
+# Tried again where they fail, with every runtime.
+RACING: dict[str, str] = {
+    "killsig": "sends the signal as soon as the container runs, be its shell's trap set or not",
+}
+ATTEMPTS = 4

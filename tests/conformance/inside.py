@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.conformance.exceptions import ATTEMPTS, RACING
 from tests.conformance.suite import names
 from tests.conformance.tap import Outcome, outcome
 
@@ -69,11 +70,20 @@ def _with_own_root(runtime: str, scratch: Path, *, before: str) -> str:
 
 
 def _run(name: str, command: str, programs: Path, scratch: Path) -> Outcome:
-    folder = scratch / "bundles" / name
-    folder.mkdir(parents=True)
+    """Run a program, one that races against its containers as often as it takes it to win once."""
+    for attempt in range(ATTEMPTS if name in RACING else 1):
+        folder = scratch / "bundles" / (f"{name}-{attempt}" if attempt else name)
+        folder.mkdir(parents=True)
+        result = _run_once(name, command, programs, folder, scratch.parent / "cgroup.lock")
+        if result.verdict == "pass":
+            break
+    return result
+
+
+def _run_once(name: str, command: str, programs: Path, folder: Path, one_at_a_time: Path) -> Outcome:
     with ExitStack() as stack:
         if name.startswith(_SHARED_CGROUP):
-            lock = stack.enter_context((scratch.parent / "cgroup.lock").open("w"))
+            lock = stack.enter_context(one_at_a_time.open("w"))
             fcntl.flock(lock, fcntl.LOCK_EX)
         environment = os.environ | {"RUNTIME": command, "TMPDIR": str(folder)}
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
