@@ -41,12 +41,8 @@ def compile_create(config: Config, facts: Facts) -> Plan:
     mounts = configured_mounts(config)
     sources = plan_sources.sources(mounts, config, facts)
     steps = (
-        *plan_namespaces.entering(facts.cgroups),
         *opened(config, facts, mounts, sources),
-        # Before a mount namespace is joined: what is copied is in the caller's.
-        *plan_mounts.copied(config, facts),
-        *sources.copied,
-        *plan_devices.copied_devices(mounts, config, facts),
+        *copied(config, facts, mounts, sources),
         *plan_process.scored(process, rootless=facts.rootless),
         *plan_namespaces.joined_namespaces(config),
         *plan_namespaces.offset_clocks(config),
@@ -101,6 +97,7 @@ def opened(
     config: Config, facts: Facts, mounts: Sequence[ConfiguredMount], sources: Sources
 ) -> Iterator[Step]:
     """What the caller opens first of all: a bad path fails before any process exists."""
+    yield from plan_namespaces.entering(facts.cgroups)
     yield from plan_namespaces.opened_namespaces(config)
     yield from checked_sysctls(config)
     yield from plan_namespaces.opened_cgroups(facts.cgroups)
@@ -111,6 +108,15 @@ def opened(
     yield from plan_mounts.lent_proc(config)
     yield from opened_gate(facts.gate)
     yield from plan_process.opened_handover(facts)
+
+
+def copied(
+    config: Config, facts: Facts, mounts: Sequence[ConfiguredMount], sources: Sources
+) -> Iterator[Step]:
+    """What stage one copies, before it joins a mount namespace: what was opened is in the caller's."""
+    yield from plan_mounts.copied(config, facts)
+    yield from sources.copied
+    yield from plan_devices.copied_devices(mounts, config, facts)
 
 
 def checked_sysctls(config: Config) -> Iterable[Step]:

@@ -12,7 +12,6 @@ Status is never stored: it follows from the process, the gate and the freezer.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, Unavailable
@@ -182,49 +181,21 @@ class Container:
             state["annotations"] = annotations
         return state
 
-    def _require(self, action: str) -> str:
+    def require(self, action: str) -> str:
+        """The status, where it allows what is asked (ALLOWED). Raises FailedPrecondition."""
         status = self.status()
         if status not in ALLOWED[action]:
             raise FailedPrecondition(f"cannot {action} a container that is {status}: {self.id!r}")
         return status
-
-    def report_failed_start(self) -> None:
-        """Raise ExecFailed where the launcher's start has failed just now; otherwise nothing happens."""
-        with Lock(self.folder):
-            data, held = self.folder.take_failure()
-        if not data:
-            return
-        from cloche.runtime.execute import failure_of_start
-
-        try:
-            raise failure_of_start(data, self.stored.late_steps, self.config["process"], held)
-        finally:
-            for descriptor in held:
-                os.close(descriptor)
 
     def start(self) -> None:
         """Open the gate, and return when the program was executed.
 
         Raises ExecFailed when it could not be; the container is stopped then.
         """
-        from cloche.runtime.execute import REPORT_SIZE, failure_of_start
+        from cloche.runtime.starting import start
 
-        with Lock(self.folder):
-            self._require("start")
-            held = self.stored.hold_root()
-            result = os.open(f"{self.folder.path}/result.fifo", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                self._open_gate()
-                os.set_blocking(result, True)
-                # The container's process alone holds the other end; execve closes it.
-                data = os.read(result, REPORT_SIZE)
-                self.folder.remove_gate()
-                if data:
-                    raise failure_of_start(data, self.stored.late_steps, self.config["process"], held)
-            finally:
-                for descriptor in (result, *held):
-                    os.close(descriptor)
-        self.run_poststart_hooks()
+        start(self)
 
     def run_poststart_hooks(self) -> None:
         """After the program was executed; one that fails ends the container (runtime-spec 1.3)."""
@@ -250,18 +221,6 @@ class Container:
 
         state = state_document(self.config, self.id, bundle=self.bundle, status=status, pid=pid)
         run_hooks(kind, hooks, state)
-
-    def _open_gate(self) -> None:
-        try:
-            gate = os.open(f"{self.folder.path}/start.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            raise FailedPrecondition(f"cannot start a container that is stopped: {self.id!r}") from None
-        try:
-            os.write(gate, b"s")
-        finally:
-            os.close(gate)
 
     def kill(self, signal: int, *, everyone: bool = False) -> None:
         """Send a signal to the container's process.
@@ -313,13 +272,13 @@ class Container:
         """Freeze the container's cgroup."""
         self.require_cgroups("pause")
         with Lock(self.folder):
-            self._require("pause")
+            self.require("pause")
             self.cgroup.freeze()
 
     def resume(self) -> None:
         """Thaw the container's cgroup."""
         with Lock(self.folder):
-            self._require("resume")
+            self.require("resume")
             self.cgroup.thaw()
 
     def processes(self) -> list[int]:

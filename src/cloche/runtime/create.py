@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cloche.runtime.execute import Started
+    from cloche.runtime.facts import Facts
     from cloche.runtime.trace import Trace
     from cloche.spec.config import Config
 
@@ -53,52 +55,89 @@ def create(
     cgroup. rootless_cgroups: do without what may not be done to cgroups; None where the caller is not root.
     Raises AlreadyExists, and whatever an operation of the plan met, named by its place.
     """
-    cgroup, scope, rootless = planned_cgroups(
-        config, container_id, systemd=systemd, rootless=rootless_cgroups
-    )
-    rootfs_path = "" if rootfs is not None else os.path.join(bundle, config["root"]["path"])
-    state = State(container_id, bundle, os.path.normpath(rootfs_path or "/"), now(), cgroup.paths)
-    state = state.replace(streams=streams(stdio))
-    if scope:
-        state = state.replace(unit=scope.unit.name, user_unit=scope.unit.user)
-    folder = Folder(root, container_id)
+    making = _Making(config, container_id, systemd=systemd, rootless=rootless_cgroups)
+    state = making.begin(bundle, config["root"]["path"] if rootfs is None else "", stdio)
+    folder = making.folder = Folder(root, container_id)
     with folder.make(config, state):
         try:
             if prepare:
                 prepare(folder.path)
-            if not scope:
-                make_cgroup(cgroup, config, rootless=rootless)
-            state = state.replace(cgroup_paths=cgroup.paths)  # without root some may be left out
-            compiled = compiled_filter(root, config, warnings)
-            facts = gather(config, cgroup, compiled, bundle=bundle, rootfs=rootfs)
-            facts = facts.replace(id=container_id, pivot=pivot, keyring=keyring)
-            if scope:
-                facts = facts.replace(cgroups=by_scope(facts.cgroups, scope, config, rootless=rootless))
-            facts = with_listener(facts, config, "creating")
+            making.make_cgroup()
+            facts = making.gather(compiled_filter(root, config, warnings), rootfs)
+            facts = facts.replace(pivot=pivot, keyring=keyring)
             if gate:
                 folder.make_gate()
                 facts = facts.replace(gate=folder.path)
             with Performing(trace) as performing:
                 if rootfs is not None:
                     performing.lend("rootfs", rootfs)
-                plan = compile_create(config, facts)
-
-                def note(pid: int) -> None:
-                    nonlocal state
-                    state = state.with_process(pid).replace(late_steps=plan.late_steps())
-                    folder.write(state)
-
-                started = execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds, note=note)
-            if scope:
-                scope.settle(config)
+                started = making.execute(facts, performing, stdio, preserve_fds)
         except BaseException:
-            if scope:
-                scope.abandon()
-            elif cgroup.exists():
-                cgroup.destroy()
-            folder.remove()
+            making.undo()
             raise
-    container = Container(root, folder, state)
+    container = Container(root, folder, making.state)
     if not gate and config.get("hooks"):
         container.run_poststart_hooks()
     return container, Process(started)
+
+
+class _Making:
+    """A container on its way: its state, its cgroup or scope, and what undoes them."""
+
+    folder: Folder
+    state: State
+
+    def __init__(self, config: Config, container_id: str, *, systemd: bool, rootless: bool | None) -> None:
+        planned = planned_cgroups(config, container_id, systemd=systemd, rootless=rootless)
+        self._config = config
+        self._id = container_id
+        self._cgroup, self._scope, self._rootless = planned
+
+    def begin(self, bundle: str, rootfs: str, stdio: tuple[int, int, int]) -> State:
+        """What is written down before anything is there. rootfs: a path, empty where it has none."""
+        path = os.path.normpath(os.path.join(bundle, rootfs) if rootfs else "/")
+        state = State(self._id, bundle, path, now(), self._cgroup.paths)
+        self.state = state.replace(streams=streams(stdio))
+        if self._scope:
+            self.state = self.state.replace(unit=self._scope.unit.name, user_unit=self._scope.unit.user)
+        return self.state
+
+    def make_cgroup(self) -> None:
+        """Unless systemd does, when the process is there."""
+        if not self._scope:
+            make_cgroup(self._cgroup, self._config, rootless=self._rootless)
+        # Without root some may be left out.
+        self.state = self.state.replace(cgroup_paths=self._cgroup.paths)
+
+    def gather(self, compiled: tuple[bytes, int], rootfs: int | None) -> Facts:
+        """What the plan depends on. compiled: the filter and its flags."""
+        config = self._config
+        facts = gather(config, self._cgroup, compiled, bundle=self.state.bundle, rootfs=rootfs)
+        facts = facts.replace(id=self._id)
+        if self._scope:
+            cgroups = by_scope(facts.cgroups, self._scope, config, rootless=self._rootless)
+            facts = facts.replace(cgroups=cgroups)
+        return with_listener(facts, config, "creating")
+
+    def execute(
+        self, facts: Facts, performing: Performing, stdio: tuple[int, int, int], preserve_fds: int
+    ) -> Started:
+        """The plan, with the process written down before it may go on."""
+        plan = compile_create(self._config, facts)
+
+        def note(pid: int) -> None:
+            self.state = self.state.with_process(pid).replace(late_steps=plan.late_steps())
+            self.folder.write(self.state)
+
+        started = execute(plan, performing, stdio=stdio, preserve_fds=preserve_fds, note=note)
+        if self._scope:
+            self._scope.settle(self._config)
+        return started
+
+    def undo(self) -> None:
+        """Leave nothing."""
+        if self._scope:
+            self._scope.abandon()
+        elif self._cgroup.exists():
+            self._cgroup.destroy()
+        self.folder.remove()

@@ -36,8 +36,10 @@ def signal_number(word: str) -> int:
 
 def start(invocation: Invocation) -> int:
     """Let the process of a created container go on to its program."""
+    from cloche.runtime.starting import report_failed_start
+
     container = invocation.container()
-    container.report_failed_start()
+    report_failed_start(container)
     status = container.status()
     if status == "stopped":
         raise FailedPrecondition("cannot start a container that has stopped: delete it, and create it again")
