@@ -17,12 +17,12 @@ import os
 from os import path as paths
 from stat import S_ISFIFO
 
-from cloche.errors import ClocheError, FailedPrecondition
+from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument
 from cloche.shim import bootstrap, bundle, sockets
 from cloche.shim.caller import create_cookie
 from cloche.shim.serving import Settings, serve
 from cloche.shim.title import set_title
-from cloche.spec.document import load_file
+from cloche.spec.document import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ class Beginning:
             os._exit(FAILED)
         if listener is None:
             os._exit(SUCCEEDED)
+        set_title(
+            [NAME, "-namespace", settings.namespace, "-id", settings.shim_id, "-address", settings.address]
+        )
         serve(settings, listener)
 
     def _prepare(self, stdin: int) -> tuple[Settings, socket | None, str]:
@@ -116,7 +119,6 @@ class Beginning:
             _create_cookie()
         bundle.write(settings.bundle, bundle.SHIM_PID, b"%d" % os.getpid())
         open_log()
-        set_title([NAME, "-namespace", params.namespace, "-id", params.shim_id, "-address", params.address])
 
 
 def _create_cookie() -> None:
@@ -160,7 +162,14 @@ def group_of(params: Params) -> str:
     Those run by different programs never share: a pod's sandbox may be runc's business and one of
     its containers gVisor's. Raises InvalidArgument or OSError where config.json cannot be read.
     """
-    config = load_file("config.json", limit_bytes=_CONFIG_LIMIT)
+    with open("config.json", "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > _CONFIG_LIMIT:
+            raise InvalidArgument(f"config.json: larger than {_CONFIG_LIMIT} bytes")
+        text = file.readall()
+    # Most containers are in no group: reading this whole document would take longer than all the rest.
+    if not any(name.encode() in text for name in GROUP_ANNOTATIONS):
+        return params.shim_id
+    config = loads(text, "config.json")
     annotations = config.get("annotations") if isinstance(config, dict) else None
     for name in GROUP_ANNOTATIONS:
         group = (annotations or {}).get(name)

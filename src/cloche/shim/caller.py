@@ -113,7 +113,12 @@ class Caller:
             pass
 
     def _hand_down_environment(self) -> None:
-        """Change what differs: callers of one warm parent have nearly the same, as a rule."""
+        """Change what differs: as a rule all callers of one warm parent have the same.
+
+        Ours is still the one that this process, or the one it was forked from, was executed with.
+        """
+        if self._read("environ") == _own("environ"):
+            return
         wanted = self.environment()
         for name in [name for name in os.environ if name not in wanted]:
             del os.environ[name]
@@ -132,9 +137,8 @@ class Caller:
 
     def _hand_down_scheduling(self) -> None:
         """Its processors, niceness and core-scheduling cookie."""
-        stat = self._read("stat")
-        pid, nice = int(stat.partition(b" ")[0]), int(stat.rpartition(b")")[2].split()[16])
-        if os.getpriority(os.PRIO_PROCESS, 0) != nice:
+        pid = int(self._read("stat").partition(b" ")[0])
+        if os.getpriority(os.PRIO_PROCESS, 0) != (nice := os.getpriority(os.PRIO_PROCESS, pid)):
             os.setpriority(os.PRIO_PROCESS, 0, nice)
         if (processors := os.sched_getaffinity(pid)) != os.sched_getaffinity(0):
             os.sched_setaffinity(0, processors)

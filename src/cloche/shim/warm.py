@@ -57,9 +57,15 @@ PREPARED = (
     "cloche.kernel.cgroups.devices",
     "cloche.kernel.cgroups.v1",
     "cloche.kernel.cgroups.v2",
+    "cloche.kernel.foreign",
     "cloche.runtime.joining",
+    "cloche.runtime.process_limits",
+    "cloche.runtime.starting",
     "cloche.shim.builtin",
     "cloche.shim.metrics",
+    "cloche.shim.stdio.beside",
+    "cloche.spec.rules",
+    "cloche.spec.schema",
     "cloche.spec.validate",
     "cloche.wire.messages.metrics_v1",
     "cloche.wire.messages.metrics_v2",
@@ -213,7 +219,7 @@ def carry_out(caller: Caller, stdin: int, channel: int) -> NoReturn:
         except (ClocheError, OSError) as error:
             answer(FAILED, f"{NAME}: {error}\n".encode(errors="surrogateescape"))
         os._exit(0)
-    Beginning(caller, words, dict(os.environ)).run(stdin, answer)
+    Beginning(caller, words, os.environ).run(stdin, answer)
 
 
 def receive_descriptors(connection: _socket) -> list[int]:
