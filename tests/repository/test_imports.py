@@ -70,7 +70,7 @@ OURS = {
     "cloche-runc exec": 55,
     "cloche-runc run": 59,
     # Once for the warm parent; whoever is forked from it loads nothing.
-    "containerd-shim-cloche-v1 start": 118,
+    "containerd-shim-cloche-v1 start": 128,
     "containerd-shim-cloche-v1 -v": 18,
 }
 """How many of Cloche's own modules a command may load, at some 0.1 ms each. What is to be loaded on
