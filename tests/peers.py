@@ -25,6 +25,7 @@ PACKAGES = {
     "criu": "criu",
     "crun": "crun",
     "ctr": "containerd",
+    "curl": "curl",
     "dbus-daemon": "dbus-daemon",
     "debootstrap": "debootstrap",
     "dpkg-deb": "dpkg",
