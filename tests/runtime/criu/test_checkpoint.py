@@ -215,8 +215,7 @@ def test_what_is_mounted_from_outside_is_there_again(
         assert process.wait() == 0
     again.delete()
     assert (shared / "out").read_text() == "told\ntold\n"
-    masked = Path("/proc/self/mountinfo").read_text()
-    assert str(bundle.rootfs) not in masked
+    assert str(bundle.rootfs) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_masks_and_limits_hold_after_a_restore(
@@ -321,14 +320,13 @@ def test_a_restore_that_fails_leaves_nothing(
     with running(runtime, bundle, "sleep", "1000") as container:
         container.checkpoint(CheckpointOptions(str(images)))
     next(images.glob("mm-*.img")).unlink()
-    before = Path("/proc/self/mountinfo").read_text()
     descriptors = os.listdir("/proc/self/fd")
     with pytest.raises(
         FailedPrecondition, match=r"criu .* cannot restore container 'restored': .*restore\.log"
     ):
         restored(runtime, bundle, images)
     assert os.listdir(runtime.root) in ([], ["@filters"])
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert runtime.root not in Path("/proc/self/mountinfo").read_text()
     assert len(os.listdir("/proc/self/fd")) == len(descriptors)
 
 

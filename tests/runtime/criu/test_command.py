@@ -266,6 +266,30 @@ def test_debians_criu_does_its_work_or_the_reason_is_given(
     assert ours.status(container_id) == "running"
 
 
+def test_what_a_killed_restore_leaves_is_deleted(
+    criu: str, ours: Runtime, bundle: Bundle, tmp_path: Path
+) -> None:
+    container_id = running(ours, bundle, "sleep", "1000")
+    image = str(tmp_path / "image")
+    assert ours("checkpoint", "--image-path", image, container_id).returncode == 0
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    os.mkfifo(go)
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"touch {begun}; read word < {go}"]}
+    bundle.config["hooks"] = {"createRuntime": [hook]}
+    bundle.save()
+    words = ours.words("restore", "--image-path", image, "-d", "-b", str(bundle.path), container_id)
+    nowhere = subprocess.DEVNULL
+    restoring = subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+    wait_until(begun.exists)
+    restoring.kill()
+    restoring.wait()
+    go.write_text("on\n")
+    assert str(ours.root) in Path("/proc/self/mountinfo").read_text()
+    assert ours("delete", "--force", container_id).returncode == 0
+    assert str(ours.root) not in Path("/proc/self/mountinfo").read_text()
+    assert (bundle.rootfs / "bin" / "busybox").exists()
+
+
 def test_what_a_killed_restore_has_mounted_is_not_removed_with_its_state(
     ours: Runtime, bundle: Bundle
 ) -> None:
