@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class BuiltinDriver:
     """Runs one container. See `cloche.shim.driver.Driver`.
 
-    root: the folder of the runtime's states. pivot, keyring: as for `runtime.create.create`.
+    root: the folder of the runtime's states. pivot, keyring, systemd: as for `runtime.create.create`.
     criu_work: where criu writes its logs; below the bundle where empty.
     config: config.json, once the container was created. worded: whether errors are as engines of others
     expect them; ours want them as they are. signals_directly, forks: a signal can go to the process itself,
@@ -54,6 +54,7 @@ class BuiltinDriver:
         rootfs: tuple[Mount, ...],
         pivot: bool = True,
         keyring: bool = True,
+        systemd: bool = False,
         criu_work: str = "",
         worded: bool = True,
     ) -> None:
@@ -63,6 +64,7 @@ class BuiltinDriver:
         self._rootfs = rootfs
         self._pivot = pivot
         self._keyring = keyring
+        self._systemd = systemd
         self._criu_work = criu_work
         self._worded_errors = worded
         self._made: Container | None = None
@@ -93,6 +95,7 @@ class BuiltinDriver:
                 stdio=stdio,
                 pivot=self._pivot,
                 keyring=self._keyring,
+                systemd=self._systemd,
             )
         finally:
             if rootfs is not None:

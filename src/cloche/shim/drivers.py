@@ -48,6 +48,7 @@ def driver_for(
             rootfs=rootfs,
             pivot=not (options and options.no_pivot_root),
             keyring=not (options and options.no_new_keyring),
+            systemd=bool(options and options.systemd_cgroup),
             criu_work=options.criu_work_path if options else "",
             worded=worded,
         )
