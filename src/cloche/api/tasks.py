@@ -59,7 +59,12 @@ class Tasks:
         )
         options = request.options if request.options and request.options.value else options_of(row)
         pid = await self._manager.create(
-            call.namespace, asked, runtime=request.runtime_path or row.runtime, spec=row.spec, options=options
+            call.namespace,
+            asked,
+            runtime=request.runtime_path or row.runtime,
+            spec=row.spec,
+            options=options,
+            sandbox=row.sandbox,
         )
         return messages.CreateTaskResponse(container_id=row.id, pid=pid)
 

@@ -19,6 +19,8 @@ from cloche.api.introspection import IntrospectionService
 from cloche.api.leases import Leases
 from cloche.api.namespaces import Namespaces
 from cloche.api.reflection import ReflectionService
+from cloche.api.sandbox_controller import SandboxController
+from cloche.api.sandbox_store import SandboxStore
 from cloche.api.snapshots import Snapshots
 from cloche.api.streaming import Streaming
 from cloche.api.tasks import Tasks
@@ -121,6 +123,8 @@ class Server:
         for each in (
             *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Content, Snapshots, Diff)),
             Tasks(host, manager),
+            SandboxStore(host),
+            SandboxController(host, manager),
             events,
             Forwarding(events),
             streaming,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cloche.store.metadata import Transaction, WriteTransaction
 
-_HOLDERS = ("images", "containers", "snapshots", "leases", "blob_labels")
+_HOLDERS = ("images", "containers", "snapshots", "leases", "blob_labels", "sandboxes")
 
 
 def ensure(tx: WriteTransaction, name: str) -> None:

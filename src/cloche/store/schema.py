@@ -18,6 +18,7 @@
     leases          namespace, id | labels, created_at, expires_at, owner (its liveness file)
     lease_resources namespace, lease, kind, resource
     blob_labels     namespace, digest | labels, times
+    sandboxes       namespace, id | labels, record (what else the API keeps of it), times
 
 run.db, in the state directory, has what means nothing after a reboot:
 
@@ -78,6 +79,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             namespace TEXT NOT NULL, digest TEXT NOT NULL, labels TEXT NOT NULL,
             created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
             PRIMARY KEY (namespace, digest)
+        ) WITHOUT ROWID""",
+    ),
+    (
+        """CREATE TABLE sandboxes (
+            namespace TEXT NOT NULL, id TEXT NOT NULL, labels TEXT NOT NULL, record BLOB NOT NULL,
+            created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+            PRIMARY KEY (namespace, id)
         ) WITHOUT ROWID""",
     ),
 )

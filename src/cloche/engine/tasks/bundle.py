@@ -94,6 +94,16 @@ class Bundle:
         fields = {"version": address.version, "address": address.address, "protocol": address.protocol}
         self.write("bootstrap.json", dumps(fields))
 
+    def join(self, sandbox: str, address: Address) -> None:
+        """Note that a sandbox's shim, which answers there, has this task too."""
+        self.write("sandbox", sandbox.encode())
+        self.keep_address(address)
+
+    @property
+    def in_sandbox(self) -> bool:
+        """Whether its shim is a sandbox's, and stays when the task goes."""
+        return os.path.exists(f"{self.path}/sandbox")
+
     def address(self) -> Address:
         """Where its shim answers. Raises OSError, InvalidArgument."""
         try:

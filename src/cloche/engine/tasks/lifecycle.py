@@ -105,29 +105,84 @@ class Tasks:
         runtime: str,
         spec: bytes,
         options: Packed | None,
+        sandbox: str = "",
     ) -> int:
         """Start a shim and have it create the task; returns the pid.
 
-        request: all but the bundle. runtime: a name or a path. options: the shim's.
-        Raises AlreadyExists, and what the shim says.
+        request: all but the bundle. runtime: a name or a path. options: the shim's. sandbox: whose shim
+        is to have the task; "" for one of its own. Raises AlreadyExists, and what the shim says.
         """
-        key = (namespace, request.id)
+        pod = await self._pod(namespace, sandbox)
+        shim, binary = await self._launch((namespace, request.id), runtime, spec, options, pod)
+        request.bundle = shim.bundle.path
+        request.options = self._rooted(binary, options)
+        try:
+            made = await shim.call("Create", request, messages.CreateTaskResponse)
+        except BaseException:
+            await asyncio.shield(self._undo(shim, binary))
+            raise
+        faults.point("task.created")
+        return made.pid
+
+    async def _pod(self, namespace: str, sandbox: str) -> Shim | None:
+        """The shim of a sandbox; None for a container without one, or of one that is a mere label."""
+        try:
+            return await self.get(namespace, sandbox) if sandbox else None
+        except NotFound:
+            return None
+
+    async def host(
+        self, namespace: str, sandbox: str, *, runtime: str, spec: bytes, options: Packed | None
+    ) -> None:
+        """Start a shim for a sandbox. Raises AlreadyExists."""
+        await self._launch((namespace, sandbox), runtime, spec, options, None)
+
+    async def dismiss(self, namespace: str, sandbox: str) -> None:
+        """Let go of a sandbox's shim, which was told to end, and remove its bundle."""
+        shim = await self.get(namespace, sandbox)
+        self._forget((namespace, sandbox))
+        await shim.shut_down()
+        await self._run(shim.bundle.remove, lane=(namespace, sandbox))
+
+    def bundle_path(self, namespace: str, task_id: str) -> str:
+        """Where a task's or sandbox's shim works."""
+        return Bundle(self._root, self._state, namespace, task_id).path
+
+    async def _launch(
+        self, key: tuple[str, str], runtime: str, spec: bytes, options: Packed | None, pod: Shim | None
+    ) -> tuple[Shim, str]:
+        """A bundle and a shim that answers for it: a new one, or a pod's; and the shim's program."""
         if key in self._shims or key in self._creating:
-            raise AlreadyExists(f"task {request.id}: already exists")
+            raise AlreadyExists(f"task {key[1]}: already exists")
         self._creating.add(key)
         try:
-            bundle = Bundle(self._root, self._state, namespace, request.id)
+            bundle = Bundle(self._root, self._state, *key)
             binary = shim_binary(runtime)
-            options = self._rooted(binary, options)
             await self._run(bundle.make, spec, binary, lane=key)
             try:
-                return await self._start(key, bundle, binary, request, options)
+                faults.point("task.bundled")
+                if pod is not None:
+                    await self._run(bundle.join, pod.id, pod.address, lane=key)
+                else:
+                    self._logs[key] = Log(bundle)
+                    given = self._rooted(binary, options)
+                    await self._run(shims.start, bundle, binary, self._daemon, given, lane=key)
+                faults.point("task.shim-started")
+                shim = await shims.connect(bundle)
             except BaseException:
                 self._forget(key)
                 await asyncio.shield(self._clear(bundle, binary))
                 raise
+            self._adopt(key, shim, binary)
+            return shim, binary
         finally:
             self._creating.discard(key)
+
+    async def _undo(self, shim: Shim, binary: str) -> None:
+        """A task was not created: nothing is to be left of it."""
+        self._forget((shim.bundle.namespace, shim.id))
+        await shim.shut_down()
+        await self._clear(shim.bundle, binary)
 
     def _rooted(self, binary: str, options: Packed | None) -> Packed | None:
         """Options that have our own shim keep the runtime's state where engines of this directory look."""
@@ -138,30 +193,6 @@ class Tasks:
             return options
         given.root = self._state
         return Packed.pack(given)
-
-    async def _start(
-        self,
-        key: tuple[str, str],
-        bundle: Bundle,
-        binary: str,
-        request: messages.CreateTaskRequest,
-        options: Packed | None,
-    ) -> int:
-        faults.point("task.bundled")
-        self._logs[key] = Log(bundle)
-        await self._run(shims.start, bundle, binary, self._daemon, options, lane=key)
-        faults.point("task.shim-started")
-        shim = await shims.connect(bundle)
-        request.bundle = bundle.path
-        request.options = options
-        try:
-            made = await shim.call("Create", request, messages.CreateTaskResponse)
-        except BaseException:
-            await asyncio.shield(shim.shut_down())
-            raise
-        faults.point("task.created")
-        self._adopt(key, shim, binary)
-        return made.pid
 
     def _adopt(self, key: tuple[str, str], shim: Shim, binary: str) -> None:
         self._shims[key] = shim

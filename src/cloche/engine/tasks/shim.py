@@ -68,10 +68,11 @@ class Shim:
         return await self.call("State", request, messages.StateResponse, timeout_s=STATE_TIMEOUT_S)
 
     async def shut_down(self) -> None:
-        """Have it end, unless it has other containers; then close the connection."""
+        """Have it end, unless it is a sandbox's or has other containers; then close the connection."""
         request = messages.ShutdownRequest(id=self.id)
         try:
-            await self.call("Shutdown", request, Empty, timeout_s=SHUTDOWN_TIMEOUT_S)
+            if not self.bundle.in_sandbox:
+                await self.call("Shutdown", request, Empty, timeout_s=SHUTDOWN_TIMEOUT_S)
         except ClocheError:
             pass  # it ends while it answers
         self.connection.on_close = lambda: None
