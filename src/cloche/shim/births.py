@@ -187,6 +187,8 @@ def _start_init(container: Container, done: Done) -> None:
         init.starting = False
         if error is None:
             init.started = True
+            if init.stdio is not None:
+                init.stdio.open_input()
             container.publish(events.TaskStart(container_id=container.id, pid=init.pid))
         elif container.keeper is not None:
             container.keeper.failure = error

@@ -89,6 +89,9 @@ class Process:
             stdio.attach_console(console)
         if self._size is not None:
             stdio.resize(*self._size)
+        if self.exec_id:
+            # It is known to clients and runs: they may type. The first process runs after its start.
+            stdio.open_input()
         if self._stdin_closed:
             stdio.close_stdin()
 

@@ -69,7 +69,7 @@ def test_whatever_was_opened_is_closed_when_the_rest_cannot_be(
             break
     else:
         pytest.fail("it never succeeded")
-    assert count > 2
+    assert count >= 2
     assert max(stdio.child) >= 0
 
 

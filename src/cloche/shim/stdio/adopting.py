@@ -46,6 +46,7 @@ def adopt_stdio(
     loop.call_soon(stdio.begin)
     if kept.console >= 0:
         loop.call_soon(lambda: stdio.attach_console(kept.console))
+    loop.call_soon(stdio.open_input)
     return stdio
 
 
@@ -94,16 +95,16 @@ class _Adopter(Opener):
         if end >= 0:
             if target.scheme == targets.ATTACH:
                 self.stdio.add_attached_input(end)
-            elif (ends := self._fifo(target))[0] >= 0:
-                self.stdio.add_input(ends, PipeSink(end))
+            elif (fifo := self._fifo(target)) >= 0:
+                self.stdio.add_input(fifo, PipeSink(end))
             else:
                 # Its end would be the end of the input, which nobody has asked for.
                 self.stdio.hold(end)
             self._loose.discard(end)
         return -1
 
-    def _fifo(self, target: targets.Target) -> tuple[int, int]:
+    def _fifo(self, target: targets.Target) -> int:
         try:
             return super()._fifo(target)
         except ClocheError:
-            return -1, -1
+            return -1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 
-from cloche.errors import InvalidArgument
 from cloche.shim.stdio.pump import Pump, unread
 from cloche.shim.stdio.sinks import unusable
 
@@ -22,27 +21,23 @@ if TYPE_CHECKING:
 
 # How long after CloseIO a client may keep its own end open without writing.
 _LINGER_S = 1.0
+# When to try again after descriptors had run out.
+_RETRY_S = 1.0
 
 
-def open_fifo(path: str) -> tuple[int, int]:
-    """Both ends of a client's fifo, to read and to hold; (-1, -1) for a file that is no fifo.
+def find_fifo(path: str) -> int:
+    """A handle (O_PATH) of a client's fifo, through which nobody reads yet; -1 for another file.
 
-    Never waits. Raises NotFound where there is nothing.
+    Raises NotFound where there is nothing.
     """
     try:
-        if not stat.S_ISFIFO(os.stat(path).st_mode):
-            return -1, -1
-        flags = os.O_NONBLOCK | os.O_CLOEXEC
-        reading = os.open(path, os.O_RDONLY | flags)
-        try:
-            if not stat.S_ISFIFO(os.fstat(reading).st_mode):
-                raise InvalidArgument(f"stdio {path!r}: it was a fifo a moment ago")
-            return reading, os.open(f"/proc/self/fd/{reading}", os.O_WRONLY | flags)
-        except BaseException:
-            os.close(reading)
-            raise
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         raise unusable(path, error) from None
+    if stat.S_ISFIFO(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    return -1
 
 
 def open_input_file(path: str) -> int:
@@ -56,23 +51,60 @@ def open_input_file(path: str) -> int:
 
 
 class Input:
-    """From a fifo to a process. Owns the ends of the fifo, and the sink."""
+    """From a fifo to a process. Owns the ends of the fifo, and the sink.
 
-    def __init__(self, loop: Loop, ends: tuple[int, int], sink: Sink, *, ended: Callable[[], None]) -> None:
-        """ends: as of `open_fifo`. ended: called when all was handed on and the input is over, or when
-        nobody reads it any more.
+    A client's open(2), and what it writes, wait for `open`. It should not come too early: clients
+    that are done with writing before they know of a task forget to say CloseIO.
+    """
+
+    def __init__(self, loop: Loop, handle: int, sink: Sink, *, ended: Callable[[], None]) -> None:
+        """handle: of `find_fifo`; owned. ended: called when all was handed on and the input is over, or
+        when nobody reads it any more.
         """
-        reading, self._held = ends
         self._loop = loop
+        self._handle = handle
+        self._held = -1
+        self._sink = sink
+        self._pump: Pump | None = None
         self._timer: Timer | None = None
-        self.pump = Pump(loop, reading, sink, ended=self._over)
+        self._closing = False
         self._ended = ended
+
+    def open_later(self, delay_s: float) -> None:
+        """Open it after some time, or with `open`."""
+        if self._handle >= 0 and self._timer is None:
+            self._timer = self._loop.call_later(delay_s, self.open)
+
+    def open(self) -> None:
+        """Let clients write, and begin to move. Never waits for one."""
+        if self._handle < 0:
+            return
+        self._forget_timer()
+        path, flags = f"/proc/self/fd/{self._handle}", os.O_NONBLOCK | os.O_CLOEXEC
+        reading = -1
+        try:
+            reading = os.open(path, os.O_RDONLY | flags)
+            self._held = os.open(path, os.O_WRONLY | flags)
+        except OSError:
+            # EMFILE: clients wait with us.
+            if reading >= 0:
+                os.close(reading)
+            self.open_later(_RETRY_S)
+            return
+        os.close(self._handle)
+        self._handle = -1
+        self._pump = Pump(self._loop, reading, self._sink, ended=self._over)
+        self._pump.start()
+        if self._closing:
+            self.close_soon()
 
     def close_soon(self) -> None:
         """CloseIO: end when all that was written is handed on.
 
         That is when every client has closed its end; or when one that has not is silent.
         """
+        self._closing = True
+        self.open()
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
@@ -82,25 +114,32 @@ class Input:
         self._timer = self._loop.call_later(_LINGER_S, self._look)
 
     def _look(self) -> None:
-        if self.pump.over:
+        if self._pump is None or self._pump.over:
             return
-        if unread(self.pump.source):
+        if unread(self._pump.source):
             self._look_later()
         else:
-            self.pump.end()
+            self._pump.end()
 
     def _over(self) -> None:
         self._release()
         self._ended()
 
     def _release(self) -> None:
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+        for descriptor in (self._handle, self._held):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._handle = self._held = -1
+        self._forget_timer()
+
+    def _forget_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def close(self) -> None:
         """Stop at once: the process has ended."""
         self._release()
-        self.pump.close()
+        if self._pump is not None:
+            self._pump.close()
+        self._sink.close()

@@ -7,7 +7,7 @@ import os
 from cloche.errors import InvalidArgument
 from cloche.shim.lanes import Lane
 from cloche.shim.stdio import uris as targets
-from cloche.shim.stdio.input import open_fifo, open_input_file
+from cloche.shim.stdio.input import find_fifo, open_input_file
 from cloche.shim.stdio.sinks import FileSink, NullSink, PipeSink, open_file, open_path
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ class Opener:
         self.stdio.child = (null, null, null)
         screen = self._screen(stdout)
         try:
-            typed = self._fifo(stdin) if stdin.path else (-1, -1)
+            typed = self._fifo(stdin) if stdin.path else -1
         except BaseException:
             screen.close()
             raise
@@ -176,8 +176,8 @@ class Opener:
                 return BesideSink(self.loop, sink)
         return sink
 
-    def _fifo(self, target: targets.Target) -> tuple[int, int]:
-        return open_fifo(target.path)
+    def _fifo(self, target: targets.Target) -> int:
+        return find_fifo(target.path)
 
     def _input(self, target: targets.Target, null: int) -> int:
         """The end of stdin that the process gets."""
@@ -186,8 +186,8 @@ class Opener:
         reading, writing = self._pipe("stdin")
         if target.scheme == targets.ATTACH:
             self.stdio.add_attached_input(writing)
-        elif (ends := self._fifo(target))[0] >= 0:
-            self.stdio.add_input(ends, PipeSink(writing))
+        elif (fifo := self._fifo(target)) >= 0:
+            self.stdio.add_input(fifo, PipeSink(writing))
         else:
             # A file: the process may well read it by itself.
             return self._lend(open_input_file(target.path))

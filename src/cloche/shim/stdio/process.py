@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DRAIN_S = 10.0
 # How long a program may go on after its terminal's input was closed.
 _HANG_UP_S = 1.0
+# How long after its creation a process's input is opened at the latest.
+_INPUT_S = 0.05
 # How often to look for a reader of what is left, at first and in the long run.
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 1.0
 
@@ -62,7 +64,7 @@ class Stdio:
         self._idle: list[int] = []
         self._outputs: list[Pump] = []
         self._input: Input | None = None
-        self._typed: tuple[int, int] = (-1, -1)
+        self._typed = -1
         self._screen: Sink | None = None
         self._loggers: list[Logger] = []
         self._logs: list[LogFile] = []
@@ -93,8 +95,8 @@ class Stdio:
             sink.resume = pump.resume
         return pump
 
-    def add_input(self, fifo: tuple[int, int], sink: Sink) -> None:
-        """What comes through a client's fifo (of `input.open_fifo`) goes to the process."""
+    def add_input(self, fifo: int, sink: Sink) -> None:
+        """What comes through a client's fifo (of `input.find_fifo`) goes to the process."""
         self._input = Input(self._loop, fifo, sink, ended=_nothing)
 
     def add_logger(self, logger: Logger) -> None:
@@ -129,8 +131,8 @@ class Stdio:
         if writing >= 0:
             self.audience.take_input_to(writing)
 
-    def expect_console(self, screen: Sink, typed: tuple[int, int]) -> None:
-        """There will be a terminal. typed: a client's fifo, or (-1, -1)."""
+    def expect_console(self, screen: Sink, typed: int) -> None:
+        """There will be a terminal. typed: a client's fifo (of `input.find_fifo`), or -1."""
         self._screen, self._typed = screen, typed
 
     def begin(self) -> None:
@@ -143,11 +145,16 @@ class Stdio:
     def _move(self) -> None:
         for pump in self._outputs:
             pump.start()
+
+    def open_input(self) -> None:
+        """Let clients write: the process runs, and they have been told so. See `Input`."""
         if self._input is not None:
-            self._input.pump.start()
+            self._input.open()
 
     def close_child(self) -> None:
-        """Close our copies of `child`, once the process has its own."""
+        """Close our copies of `child`, once the process has its own. A little later input is opened."""
+        if self._input is not None:
+            self._input.open_later(_INPUT_S)
         for descriptor in self._theirs:
             os.close(descriptor)
         self._theirs.clear()
@@ -174,10 +181,11 @@ class Stdio:
         self._move()
 
     def _connect_keyboard(self, master: int) -> None:
-        if self._typed[0] >= 0:
+        if self._typed >= 0:
             keyboard = ConsoleSink(os.dup(master))
             self._input = Input(self._loop, self._typed, keyboard, ended=self._typed_all)
-            self._typed = (-1, -1)
+            self._input.open_later(_INPUT_S)
+            self._typed = -1
         elif self._audience is not None:
             if self._attached_type:
                 self._audience.take_input_to(os.dup(master))
@@ -320,10 +328,9 @@ class Stdio:
         if self._input is not None:
             self._input.close()
             self._input = None
-        for descriptor in self._typed:
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._typed = (-1, -1)
+        if self._typed >= 0:
+            os.close(self._typed)
+            self._typed = -1
         if self._audience is not None:
             self._audience.close_input()
 
