@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 
 from cloche.errors import FailedPrecondition
+from cloche.kernel.mounts import assemble
 from cloche.runtime.container import Container, Process
 from cloche.runtime.criu.options import CheckpointOptions, RestoreOptions
 from cloche.runtime.criu.restore import restore
 from cloche.spec.config import Config
+from cloche.spec.mount import Mount
 from tests.bundles import Bundle
 from tests.runtime.containers import Runtime, pipe
 from tests.waiting import wait_until
@@ -47,21 +49,29 @@ def read_line(descriptor: int) -> str:
 
 
 def restored(
-    runtime: Runtime, bundle: Bundle, images: Path, stdio: tuple[int, int, int] = (0, 1, 2)
+    runtime: Runtime,
+    bundle: Bundle,
+    images: Path,
+    stdio: tuple[int, int, int] = (0, 1, 2),
+    rootfs: int | None = None,
 ) -> tuple[Container, Process]:
     """A new container made of a checkpoint."""
     bundle.linux["cgroupsPath"] = f"{runtime.cgroup_parent}/restored"
     options = RestoreOptions(str(images))
     config: Config = bundle.config  # type: ignore[assignment]  # what a test wrote
-    return restore(runtime.root, "restored", config, bundle=str(bundle.path), options=options, stdio=stdio)
+    place = str(bundle.path)
+    return restore(
+        runtime.root, "restored", config, bundle=place, options=options, stdio=stdio, rootfs=rootfs
+    )
 
 
 @contextmanager
-def running(runtime: Runtime, bundle: Bundle, *args: str) -> Iterator[Container]:
+def running(runtime: Runtime, bundle: Bundle, *args: str, rootfs: int | None = None) -> Iterator[Container]:
     """A container that has no streams of the test's: those are files that criu would have to bring along."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     try:
-        container, process = runtime.create(bundle.command(*args), stdio=(nowhere, nowhere, nowhere))
+        streams = (nowhere, nowhere, nowhere)
+        container, process = runtime.create(bundle.command(*args), stdio=streams, rootfs=rootfs)
     finally:
         os.close(nowhere)
     with process:
@@ -283,6 +293,32 @@ def test_only_what_runs_is_checkpointed(criu: str, runtime: Runtime, bundle: Bun
         container.checkpoint(CheckpointOptions(str(images)))
     end(container, process)
     assert not images.exists()
+
+
+def test_a_root_that_is_mounted_nowhere_is_restored_on_another(
+    criu: str, runtime: Runtime, bundle: Bundle, images: Path, tmp_path: Path
+) -> None:
+    """As images have it: their layers are mounted for the container alone."""
+    counting(bundle)
+    for name in ("upper", "work"):
+        (tmp_path / name).mkdir()
+    counter = tmp_path / "upper" / "tmp" / "count"
+    options = (f"lowerdir={bundle.rootfs}", f"upperdir={tmp_path}/upper", f"workdir={tmp_path}/work")
+    root = assemble([Mount("overlay", "overlay", options)])
+    try:
+        with running(runtime, bundle, *bundle.process["args"], rootfs=root) as container:
+            wait_until(lambda: count(counter) > 0)
+            container.checkpoint(CheckpointOptions(str(images)))
+    finally:
+        os.close(root)
+    root = assemble([Mount("overlay", "overlay", options)])
+    try:
+        again, process = restored(runtime, bundle, images, rootfs=root)
+    finally:
+        os.close(root)
+    reached = count(counter)
+    wait_until(lambda: count(counter) > reached)
+    end(again, process)
 
 
 def test_an_idmapped_mount_is_not_lost_without_a_word(
