@@ -100,7 +100,7 @@ def test_exec_sees_the_containers_files_and_no_others(
         kind.append("CAP_SYS_CHROOT")
     with runtime.running(bundle) as container, pipe() as (reader, writer):
         settings = {**bundle.config["process"], "args": ["sh", "-c", script]}
-        process = container.execute(settings, stdio=(writer, writer, writer))
+        process = container.execute(settings, stdio=(writer, writer, writer))  # type: ignore[arg-type]  # a literal
         os.close(writer)
         said = read_all(reader).split("\n")
         with process:

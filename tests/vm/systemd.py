@@ -65,9 +65,9 @@ Requires=agent.service dbus.socket dbus.service user@{USER}.service
 def add_systemd(archive: Initramfs) -> None:
     """Give a guest systemd. To be called first: what is there already stays."""
     archive.copy(HERE / "init.systemd.sh", "/init.inside")
-    # The package that has the one has the other.
-    for program in (peer("systemctl"), "/lib/systemd/systemd", peer("busctl"), peer("dbus-daemon")):
-        archive.program(program)
+    for name in ("systemctl", "busctl", "dbus-daemon", "unshare", "nsenter"):
+        archive.program(peer(name))
+    archive.program("/lib/systemd/systemd")  # of the same package as systemctl
     for name in TARGETS:
         for kind in ("system", "user"):
             unit = UNITS / kind / f"{name}.target"

@@ -11,6 +11,8 @@ from tests.vm.machine import CHECKOUT, Guest, boot
 SUITES = {
     "scopes": "tests/vm/scopes.py tests/vm/scoped_checkpoints.py",
     "without root": "tests/vm/delegated.py",
+    # systemd mounts cgroup2 with nsdelegate, which keeps everyone within his cgroup namespace.
+    "cgroup namespaces": "tests/runtime/face/test_namespace_mixes.py -k 'cgroup and not all'",
 }
 PYTEST = f"cd {CHECKOUT} && $(cat /python) -m pytest -q -m system --durations=10 --timeout=100"
 TIMEOUT_S = 240.0
