@@ -74,8 +74,9 @@ class Birth:
         self._request = request
         self._done = done
         self._options = options
-        self._owner = (options.io_uid, options.io_gid) if options else None
         self._container = Container(shim, request.id, request.bundle, driver, Process("", uris))
+        if options:
+            self._container.io_owner = options.io_uid, options.io_gid
         self._stdio: Stdio | None = None
         self._container.keeper = keeper
         self._begin()
@@ -103,7 +104,7 @@ class Birth:
             container.init.uris,
             container_id=container.id,
             namespace=self._shim.namespace,
-            owner=self._owner,
+            owner=container.io_owner,
         )
         # Before all else: what was made can be removed only by who knows how.
         bundles.keep_options(request.bundle, self._options)
@@ -203,9 +204,15 @@ def _start_added(container: Container, process: Process, done: Done) -> None:
     opened: list[Stdio] = []
 
     def open_streams() -> Stdio:
-        loop, namespace = container.shim.loop, container.shim.namespace
-        opened.append(open_stdio(loop, process.uris, container_id=container.id, namespace=namespace))
-        return opened[0]
+        stdio = open_stdio(
+            container.shim.loop,
+            process.uris,
+            container_id=container.id,
+            namespace=container.shim.namespace,
+            owner=container.io_owner,
+        )
+        opened.append(stdio)
+        return stdio
 
     def work() -> Spawned:
         stdio = opened[0] if opened else open_streams()

@@ -79,7 +79,8 @@ class Container:
     """One container. All methods belong to the loop's thread.
 
     lane: where its calls run. signals: a second one, for what must get through when the first is stuck.
-    shares_pids: whether others can survive the first process.
+    shares_pids: whether others can survive the first process. io_owner: uid and gid that own the pipes
+    of its processes.
     """
 
     def __init__(self, shim: Shim, container_id: str, bundle: str, driver: Driver, init: Process) -> None:
@@ -92,6 +93,7 @@ class Container:
         self.lane = shim.lane(driver)
         self.signals = shim.lane(driver)
         self.shares_pids = False
+        self.io_owner: tuple[int, int] | None = None
         self.oom: OomNotices | None = None
         self.keeper: Keeper | None = None
         self.deleting: list[Callable[[BaseException | None], None]] = []

@@ -32,7 +32,8 @@ class Opener:
     ) -> None:
         self.loop = loop
         self.stdio = stdio
-        self._owner = owner
+        # The pipes are this process's user's in any case.
+        self._owner = None if owner == (os.geteuid(), os.getegid()) else owner
         self._environment = environment
         self._ready_s = ready_s
         self._logs: dict[targets.Target, LogFile] = {}
