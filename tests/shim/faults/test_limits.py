@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from cloche.errors import ClocheError
+from cloche.kernel.cgroups.cgroup import Cgroup
+from cloche.kernel.cgroups.layout import directories_of, layout
 from cloche.runtime.container import containers
 from cloche.wire.messages import task
 from cloche.wire.messages.types import RUNNING
@@ -92,24 +94,20 @@ def test_clients_without_end_wait_in_the_queue_and_are_served_later(narrow: Serv
 @pytest.fixture
 def crowded(shim: Served, cgroup_parent: str) -> Iterator[Path]:
     """The pids.max of a cgroup of the shim's own."""
-    controller = Path("/sys/fs/cgroup/pids")
-    cgroup = Path(f"{controller if controller.exists() else Path('/sys/fs/cgroup')}{cgroup_parent}-shim")
     shim.call("Connect", task.ConnectRequest(id="one"))
-    cgroup.mkdir()
-    before = membership(shim.process.pid, cgroup.parent)
+    before = pids_directory(directories_of(shim.process.pid))
+    cgroup = Cgroup.create(layout(), f"{cgroup_parent}-shim")
     try:
-        (cgroup / "cgroup.procs").write_text(str(shim.process.pid))
-        yield cgroup / "pids.max"
+        (pids_directory(cgroup.paths) / "cgroup.procs").write_text(str(shim.process.pid))
+        yield pids_directory(cgroup.paths) / "pids.max"
     finally:
         (before / "cgroup.procs").write_text(str(shim.process.pid))
-        cgroup.rmdir()
+        cgroup.destroy()
 
 
-def membership(pid: int, root: Path) -> Path:
-    """The cgroup that a process is in, of the hierarchy with the pids controller."""
-    lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
-    name = "pids" if root.name == "pids" else ""
-    return root / next(path for _, names, path in lines if names == name).lstrip("/")
+def pids_directory(paths: Mapping[str, str]) -> Path:
+    """Of these cgroups the one that counts processes."""
+    return Path(paths.get("pids") or paths[""])
 
 
 def test_a_shim_that_may_start_nothing_says_so_and_goes_on(
