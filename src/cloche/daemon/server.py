@@ -30,6 +30,7 @@ from cloche.daemon import tcp
 from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
+from cloche.daemon.restarting import Monitor
 from cloche.daemon.services import Services
 from cloche.daemon.sockets import Listener, StateLock, bind, inherited
 from cloche.daemon.tcp import Tcp
@@ -98,12 +99,15 @@ class Server:
         following = follow_others(host)
         listeners = await self._listen(connections)
         collector.begin()
+        monitor = Monitor(host.all(), manager)
+        monitor.begin()
         _log.info("serving on %s", self._places.address)
         _notify("READY=1")
         await _told_to_stop()
         _notify("STOPPING=1")
         for listener in listeners:
             listener.remove()
+        monitor.close()
         await collector.close()
         await connections.stop(STOP_GRACE_S)
         await manager.close()
