@@ -24,6 +24,11 @@ _RUNTIME = "io.containerd.runtime.v2"
 _EVENT = "io.containerd.event.v1"
 _LEASE = "io.containerd.lease.v1"
 _GC = "io.containerd.gc.v1"
+_SANDBOX_STORE = "io.containerd.sandbox.store.v1"
+_SANDBOX_CONTROLLER = "io.containerd.sandbox.controller.v1"
+_STREAMING = "io.containerd.streaming.v1"
+_TRANSFER = "io.containerd.transfer.v1"
+_RESTART = "io.containerd.monitor.container.v1"
 
 _SERVICES = {
     "containers": "containers-service",
@@ -36,7 +41,7 @@ _SERVICES = {
     "snapshots": "snapshots-service",
     "tasks": "tasks-service",
 }
-_GRPC_ONLY = ("events", "healthcheck", "version")
+_GRPC_ONLY = ("events", "healthcheck", "sandbox-controllers", "sandboxes", "streaming", "transfer", "version")
 
 
 def plugins(root: str) -> tuple[messages.Plugin, ...]:
@@ -62,6 +67,13 @@ def plugins(root: str) -> tuple[messages.Plugin, ...]:
             # That the bare BinaryName `runc` means the runtime that is built in.
             exports={"default_runtime": DEFAULT, "runc_is_builtin": "true"},
         ),
+    ]
+    found += [
+        _plugin(_SANDBOX_STORE, "local", requires=(_METADATA,)),
+        _plugin(_SANDBOX_CONTROLLER, "shim", requires=(_RUNTIME, _SANDBOX_STORE)),
+        _plugin(_STREAMING, "manager"),
+        _plugin(_TRANSFER, "local", requires=(_METADATA, _DIFFER, _STREAMING), platforms=here),
+        _plugin(_RESTART, "restart", requires=(_RUNTIME, _METADATA)),
     ]
     found += [_plugin(_SERVICE, name, requires=(_METADATA,)) for name in _SERVICES.values()]
     found += [_plugin(_GRPC, name, requires=(_SERVICE,)) for name in sorted((*_SERVICES, *_GRPC_ONLY))]
