@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloche.errors import Unavailable
 from cloche.wire import http2_frames as frames
 from cloche.wire.http2 import Connection
 from cloche.wire.http2_events import Closed, Data, GoneAway, Headers, PingAnswered, Reset, Writable
@@ -188,6 +189,15 @@ def test_a_reset_reaches_the_other_side() -> None:
     assert event.code == frames.CANCEL
     pair.server.send_headers(number, RESPONSE)
     assert pair.server.take() == b""
+
+
+def test_a_client_opens_no_more_streams_than_the_server_takes() -> None:
+    pair = Pair(Limits(streams=2))
+    numbers = [pair.request(), pair.request()]
+    with pytest.raises(Unavailable):
+        pair.client.open()
+    pair.client.reset(numbers[0])
+    assert pair.client.open() == 5
 
 
 def test_pings_are_answered() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = Struct("3i")
 _WRITE_AHEAD = 1 << 20
 _BACKLOG = 1024
+_FAREWELL_S = 1.0
 _STOPPING = "the daemon is stopping"
 _TURNS_TO_ACCEPT = 5
 """Turns of the loop in which a connection that was accepted just before becomes one of ours."""
@@ -78,7 +79,10 @@ class Connections:
         await self._all_gone(grace_s)
         for connection in list(self._open):
             connection.refuse_all(_STOPPING)
-        await self._all_gone(1.0)
+        await self._all_gone(_FAREWELL_S)
+        for connection in list(self._open):
+            connection.abort()
+        await self._all_gone(_FAREWELL_S)
         self.lanes.close()
 
     async def _stop_accepting(self) -> None:
@@ -154,6 +158,11 @@ class ServerProtocol(Reading):
     def stop(self) -> None:
         """Take no more calls; those in progress go on, and the connection ends with the last."""
         raise NotImplementedError
+
+    def abort(self) -> None:
+        """Hang up on a client that does not go."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def refuse_lasting(self, reason: str) -> None:
         """End the calls that may never end by themselves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from cloche.daemon.call import Call
@@ -26,6 +27,7 @@ SEND_AHEAD = 256 << 10
 """Bytes of one stream that may wait for its client before its handler does."""
 HELD_LIMIT = 128 << 20
 """Bytes of requests that one connection may have us hold."""
+_LINGER_S = 1.0
 
 
 class GrpcCall(Call):
@@ -128,6 +130,7 @@ class GrpcProtocol(ServerProtocol):
         self.calls = {}
         self.connection = Connection(limits=owner.limits)
         self._receiving = False
+        self._ending = False
         self._strangers: dict[int, int] = {}
         self.held = 0
 
@@ -146,10 +149,27 @@ class GrpcProtocol(ServerProtocol):
         if self._receiving or self.transport is None:
             return
         data = self.connection.take()
+        if self._ending:
+            return
         if data:
             self.transport.write(data)
         if self.connection.goodbye is not None or (self.connection.stopping and not self.connection.streams):
-            self.transport.close()
+            self._end(self.transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Say nothing more, and wait a moment for the client to hang up.
+
+        Were the connection closed while bytes of the client are under way, the kernel would throw away
+        what we said last: that the client's requests were not dealt with, or what it did wrong.
+        """
+        self._ending = True
+        try:
+            if not transport.can_write_eof():
+                raise NotImplementedError
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(_LINGER_S, transport.close)
+        except (OSError, NotImplementedError):  # the client has gone already, or TLS has no such end
+            transport.close()
 
     def stop(self) -> None:
         """Take no more calls; those in progress go on."""

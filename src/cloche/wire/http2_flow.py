@@ -80,24 +80,24 @@ class Stream:
 
         window: the connection's. The stream's own is reduced here.
         """
-        if self._queue:
-            data = self._queue[0]
-            size = min(len(data), frame_size, window, self.send_window)
-            if size <= 0:
-                return 0
-            if size == len(data):
-                self._queue.popleft()
-            else:
-                self._queue[0] = data[size:]
-            self.pending -= size
-            self.send_window -= size
-            last = self._end and not self._queue and self._trailers is None
-            out.append(header(size, DATA, END_STREAM if last else 0, self.stream))
-            out.append(data[:size])  # type: ignore[arg-type]  # bytes.join takes views
-            if last:
-                self._finish()
-            return size
-        return 0
+        if not self._queue:
+            return 0
+        data = self._queue[0]
+        size = min(len(data), frame_size, window, self.send_window)
+        if size <= 0:
+            return 0
+        if size == len(data):
+            self._queue.popleft()
+        else:
+            self._queue[0] = data[size:]
+        self.pending -= size
+        self.send_window -= size
+        last = self._end and not self._queue and self._trailers is None
+        out.append(header(size, DATA, END_STREAM if last else 0, self.stream))
+        out.append(data[:size])  # type: ignore[arg-type]  # bytes.join takes views
+        if last:
+            self._finish()
+        return size
 
     def end_frame(self, out: list[bytes], frame_size: int) -> None:
         """Append what ends the stream, once its data is out."""

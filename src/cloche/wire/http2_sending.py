@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloche.errors import Unavailable
 from cloche.wire import http2_frames as frames
 from cloche.wire import http2_headers
 from cloche.wire.http2_events import Writable
@@ -54,7 +55,12 @@ class Sender:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def open(self) -> int:
-        """The number of a new stream of ours, which a client opens by sending headers on it."""
+        """The number of a new stream of ours, which a client opens by sending headers on it.
+
+        Raises Unavailable where the peer takes no more at once, or the numbers are used up.
+        """
+        if len(self.streams) >= self.peer.streams or self._next_stream > frames.LARGEST_STREAM:
+            raise Unavailable(f"the server takes no more than {self.peer.streams} calls at once")
         number = self._next_stream
         self._next_stream += 2
         self._open(number)
