@@ -22,7 +22,7 @@ from cloche.kernel.cgroups.layout import layout
 from cloche.kernel.threads import thread
 from tests.bundles import Bundle
 from tests.fuse import DeafMount
-from tests.peers import peer
+from tests.peers import peer, unavailable
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -239,6 +239,22 @@ def test_a_frozen_cgroup_is_named_with_what_thaws_it(start: Start, cgroup: Cgrou
     cgroup.freeze()
     (condition,) = of_container(diagnose([process.pid], first=process.pid))
     assert "/one to be thawed" in condition.waits_for
+    subprocess.run(["sh", "-c", condition.remedy], check=True)
+    assert process.wait(5) == 0
+
+
+def test_a_frozen_cgroup_of_version_2_above_the_process_is_found_too(start: Start, cgroup: Cgroup) -> None:
+    unified = cgroup.unified_directory()
+    if unified is None:
+        unavailable("needs cgroup2: mount it")
+    process = start("sh", "-c", joins(cgroup, "echo in; exec sleep 0.1"), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    above = Path(unified).parent
+    (above / "cgroup.freeze").write_text("1")
+    wait_until(lambda: "frozen 1" in (above / "cgroup.events").read_text())
+    (condition,) = of_container(diagnose([process.pid], first=process.pid))
+    assert condition.waits_for == f"the cgroup {above} to be thawed"
     subprocess.run(["sh", "-c", condition.remedy], check=True)
     assert process.wait(5) == 0
 
