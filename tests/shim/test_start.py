@@ -300,6 +300,15 @@ def test_a_killed_warm_parent_is_replaced_and_its_shims_go_on(shims: Shims) -> N
     assert alive(fourth)
 
 
+def test_a_warm_parent_without_descriptors_left_sends_callers_away_at_once(shims: Shims) -> None:
+    limited = ("sh", "-c", 'ulimit -n 20; exec "$@"', "sh")
+    for number in range(16):
+        pid, _ = shims.start(f"c{number}", before=limited, NUMBER=str(number))
+    assert len(shims.warm_parents()) == 1
+    # The last ones were not forked: they have an environment of their own.
+    assert environment_at_birth(pid)["NUMBER"] == "15"
+
+
 def test_scheduling_cookies_are_made_or_their_lack_is_said(shims: Shims) -> None:
     shims.bundle("one")
     done = shims.run("one", SCHED_CORE="1")

@@ -27,6 +27,7 @@ _CREDENTIALS = (
     (b"\nGroups:", b"\nGroups:"),
     (b"\nCapInh:", b"\nSeccomp:"),
 )
+RLIMIT_NOFILE = 7
 _UNLIMITED = (1 << 64) - 1
 _HIGHEST_SCORE = 1000
 _PR_SCHED_CORE, _SHARE_FROM, _CREATE = 62, 3, 1
@@ -117,7 +118,7 @@ class Caller:
 
         Ours is still the one that this process, or the one it was forked from, was executed with.
         """
-        if self._read("environ") == _own("environ"):
+        if self._read("environ") == content_of("/proc/self/environ"):
             return
         wanted = self.environment()
         for name in [name for name in os.environ if name not in wanted]:
@@ -128,7 +129,7 @@ class Caller:
 
     def _hand_down_limits(self) -> None:
         """Set our resource limits to its."""
-        own, wanted = _own("limits"), self._read("limits")
+        own, wanted = content_of("/proc/self/limits"), self._read("limits")
         if own == wanted:
             return
         for number, (mine, its) in enumerate(zip(parse_limits(own), parse_limits(wanted), strict=True)):
@@ -152,7 +153,7 @@ class Caller:
 
         Raises FileNotFoundError where no hierarchy has shim_cgroup.
         """
-        own, theirs = _own("cgroup"), self._read("cgroup")
+        own, theirs = content_of("/proc/self/cgroup"), self._read("cgroup")
         if not shim_cgroup:
             if own != theirs:
                 _move(_hierarchies(theirs), _hierarchies(own))
@@ -167,9 +168,9 @@ class Caller:
         _move(chosen, ())
 
 
-def _own(name: str) -> bytes:
-    """A file of our own process."""
-    return _content(os.open(f"/proc/self/{name}", os.O_RDONLY | os.O_CLOEXEC))
+def content_of(path: str) -> bytes:
+    """All of a small file."""
+    return _content(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _content(descriptor: int) -> bytes:

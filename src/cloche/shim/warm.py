@@ -31,13 +31,15 @@ from _socket import (
     socketpair,
 )
 from _socket import socket as _socket
+from errno import EMFILE, ENFILE
 
 from cloche.errors import ClocheError
 from cloche.kernel.siblings import fork_sibling
+from cloche.kernel.syscalls import prlimit
 from cloche.runtime.sealed import adopt_init, sealed_init
 from cloche.shim.beginning import FAILED, NAME, SUCCEEDED, Beginning
 from cloche.shim.bootstrap import parse_flags
-from cloche.shim.caller import Caller
+from cloche.shim.caller import RLIMIT_NOFILE, Caller, content_of, parse_limits
 from cloche.shim.loop import READ, Loop, Timer
 from cloche.shim.place import KIND
 from cloche.shim.removal import remove
@@ -87,6 +89,7 @@ class WarmParent:
         self._links: set[int] = set()
         # One sealed copy for all that are forked, instead of one each.
         self._init = sealed_init()
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._leaving: Timer | None = None
         myself = Caller.myself()
         self._identity = myself.identity()
@@ -128,9 +131,21 @@ class WarmParent:
                 descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # what socket.accept uses
             except BlockingIOError:
                 return
-            except OSError:
-                return  # it went away again, or there are too many open files: it will ask anew
-            self._welcome(_socket(fileno=descriptor))
+            except OSError as error:
+                if error.errno not in (EMFILE, ENFILE):
+                    return
+                self._turn_away()
+            else:
+                self._welcome(_socket(fileno=descriptor))
+
+    def _turn_away(self) -> None:
+        """With no descriptor left, whoever asks is told at once to help itself, by a hang-up."""
+        os.close(self._spare)
+        try:
+            close(self._listener._accept()[0])  # type: ignore[attr-defined]  # as above
+        except OSError:
+            pass
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _welcome(self, connection: _socket) -> None:
         """Its packet follows its connection at once; so it may be waited for, but not for ever."""
@@ -194,7 +209,7 @@ class WarmParent:
         """In what was forked: keep nothing of the warm parent's but the program for containers."""
         self._loop.close()
         self._listener.close()
-        for descriptor in (*self._links, self._directory):
+        for descriptor in (*self._links, self._directory, self._spare):
             os.close(descriptor)
         adopt_init(self._init)
 
@@ -270,6 +285,9 @@ def settle(listener: _socket, directory: int, name: str, first: int) -> NoReturn
     highest = os.sysconf("SC_OPEN_MAX")
     for low, high in zip([2, *kept], [*kept, highest], strict=True):
         os.closerange(low + 1, high)
+    # One descriptor a shim: as many as there may be.
+    _, most = parse_limits(content_of("/proc/self/limits"))[RLIMIT_NOFILE]
+    prlimit(0, RLIMIT_NOFILE, most, most)
     set_title(TITLE.split(" ", 1))
     gc.collect()
     gc.freeze()
