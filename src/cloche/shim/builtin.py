@@ -121,7 +121,9 @@ class BuiltinDriver:
     @property
     def _container(self) -> Container:
         # Made by a fork of this process, it is known from its state on disk alone.
-        return self._made or Container.load(self.root, self.id)
+        if self._made is None:
+            self._made = Container.load(self.root, self.id)
+        return self._made
 
     def start(self) -> None:
         """See Driver.start."""
@@ -159,6 +161,8 @@ class BuiltinDriver:
 
         validate_resources(resources, "resources")
         limits: Any = resources
+        # Another fork may have changed them since this process last looked.
+        self._made = None
         self._worded("update", lambda: update(self._container, limits))
 
     def pids(self) -> list[int]:

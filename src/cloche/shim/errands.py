@@ -8,14 +8,17 @@
     are ours now; done(result)
 
 Whoever makes a container touches most of what is loaded, and a page that is touched is a shim's own
-from then on. A fork takes a third of a millisecond, and gives all of it back. It is only done where
-this process has one thread; where it has more, threads do the work (`cloche.shim.lanes`).
+from then on. A fork gives all of it back. It costs a millisecond or two, mostly for the pages that it
+touches; a container that is called often (a probe every second) gets a thread instead
+(`cloche.shim.lanes`), and keeps the memory that makes its calls quick. Nothing is forked while there
+is another thread in this process.
 """
 
 from __future__ import annotations
 
 import _thread
 import os
+import time
 from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socketpair
 from _socket import socket as _socket
 
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signals  # `signal` imports enum
 
+_CALM_S = 5.0
+# Create, Start, a few calls of somebody who looks around, and Delete.
+_MOST_AT_ONCE = 6.0
 _RECEIVE_BYTES = 1 << 16
 _DESCRIPTOR_BYTES = 4
 
@@ -62,6 +68,8 @@ class ErrandLane:
         self._threads = Lane(loop)
         self._waiting: list[tuple[Callable[[], Any], Done, tuple[int, ...]]] = []
         self._busy = False
+        self._recent = 0.0
+        self._last = time.monotonic()
 
     def run(self, work: Callable[[], Any], done: Done, *, keep: tuple[int, ...] = ()) -> None:
         """Call work() in a fork, then done(result, error) here. keep: descriptors that work() uses."""
@@ -83,10 +91,17 @@ class ErrandLane:
                 if not self._busy:
                     self._next()
 
-        if _thread._count():
+        if self._is_called_often() or _thread._count():
             self._threads.run(work, finished)
         else:
             Errand(self._loop, self._children, finished).begin(work, keep)
+
+    def _is_called_often(self) -> bool:
+        """Whether calls come faster than one in _CALM_S, but for the first few."""
+        now = time.monotonic()
+        self._recent = max(0.0, self._recent - (now - self._last) / _CALM_S) + 1
+        self._last = now
+        return self._recent > _MOST_AT_ONCE
 
 
 class Errand:
