@@ -11,6 +11,8 @@ _CLONE_PARENT = 0x00008000
 _CLONE_CHILD_CLEARTID = 0x00200000
 _CLONE_CHILD_SETTID = 0x01000000
 _THREAD_DESCRIPTION_BYTES = 1 << 11
+# Process -> address: looked for once, since whoever forks siblings forks many.
+_places: dict[int, int] = {}
 
 
 def fork_sibling() -> int:
@@ -20,7 +22,11 @@ def fork_sibling() -> int:
     an end. Only for a process of one thread: Python is not told, and runs no handlers of
     os.register_at_fork. Raises OSError.
     """
-    place = _thread_id_address()
+    pid = os.getpid()
+    if pid not in _places:
+        _places.clear()
+        _places[pid] = _thread_id_address()
+    place = _places[pid]
     flags = _CLONE_PARENT | (_CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID if place else 0)
     # flags, pidfd, child_tid, parent_tid, exit_signal (our own, with this flag), stack, its size, tls
     words = (flags, 0, place, 0, 0, 0, 0, 0)
