@@ -194,3 +194,15 @@ def test_who_insists_on_cgroups_is_told_where_he_has_none(home: Path) -> None:
     assert "linux.cgroupsPath" in refused
     assert "Permission denied" in refused
     assert account("list", "-q").stdout == ""
+
+
+def test_a_container_can_be_deleted_after_its_user_has_logged_out(managed: Account) -> None:
+    managed.made()
+    manager = f"user@{USER}.service"
+    subprocess.run([peer("systemctl"), "stop", manager], check=True)
+    try:
+        deleted = managed("delete", "--force", "c1")
+        assert deleted.returncode == 0, deleted.stderr
+        assert managed("list", "-q").stdout == ""
+    finally:
+        subprocess.run([peer("systemctl"), "start", manager], check=True)

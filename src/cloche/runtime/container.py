@@ -341,7 +341,7 @@ class Container:
         if self.stored.unit:
             from cloche.runtime.scope import scope_of
 
-            scope_of(self.stored).stop()
+            scope_of(self.stored).release()
         self.cgroup.destroy()
         self.folder.remove()
 

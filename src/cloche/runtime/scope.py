@@ -14,7 +14,7 @@ them, and would write over those of which it knows other values.
 
 from __future__ import annotations
 
-from cloche.errors import FailedPrecondition
+from cloche.errors import ClocheError, FailedPrecondition
 from cloche.kernel.cgroups import systemd_bus, systemd_unit
 from cloche.kernel.cgroups.cgroup import Cgroup
 from cloche.kernel.cgroups.layout import UNIFIED, layout
@@ -97,8 +97,19 @@ class Scope:
     def abandon(self) -> None:
         """After a failure: stop it and remove its cgroups, if it is ours and not another's of that name."""
         if self._started:
-            self.stop()
+            self.release()
             self.cgroup.destroy()
+
+    def release(self) -> None:
+        """Before the cgroups of a container are removed: have systemd forget the scope.
+
+        A manager that is gone (the user has logged out) or refuses does not keep a container from being
+        deleted: it forgets a scope that is empty by itself.
+        """
+        try:
+            self.stop()
+        except ClocheError:
+            return
 
     def stop(self) -> None:
         """Have systemd end and forget it."""
