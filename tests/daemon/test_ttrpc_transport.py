@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloche.daemon.ttrpc_client import TtrpcChannel
+from cloche.engine.tasks.channel import TtrpcChannel
 from cloche.errors import (
     DeadlineExceeded,
     FailedPrecondition,

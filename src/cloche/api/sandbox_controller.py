@@ -30,9 +30,7 @@ class SandboxController:
     async def _ask(self, call: Call, method: str, request: Message) -> Any:
         sandbox_id: str = request.sandbox_id  # type: ignore[attr-defined]  # all requests about sandboxes have one
         shim = await self._tasks.get(call.namespace, sandbox_id)
-        return await shim.connection.call(
-            SANDBOX.full_name, method, request, SANDBOX.methods[method].response, namespace=call.namespace
-        )
+        return await shim.call(method, request, service=SANDBOX)
 
     async def create(
         self, call: Call, request: messages.ControllerCreateRequest

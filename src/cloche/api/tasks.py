@@ -72,7 +72,7 @@ class Tasks:
         """Start a task or one of its further processes."""
         asked = shim_messages.StartRequest(id=request.container_id, exec_id=request.exec_id)
         shim = await self._shim(call, request.container_id)
-        started = await shim.call("Start", asked, shim_messages.StartResponse)
+        started = await shim.call("Start", asked)
         return messages.StartResponse(pid=started.pid)
 
     async def delete(self, call: Call, request: messages.DeleteTaskRequest) -> messages.DeleteResponse:
@@ -87,7 +87,7 @@ class Tasks:
         """Forget a further process that has ended."""
         asked = shim_messages.DeleteRequest(id=request.container_id, exec_id=request.exec_id)
         shim = await self._shim(call, request.container_id)
-        gone = await shim.call("Delete", asked, shim_messages.DeleteResponse)
+        gone = await shim.call("Delete", asked)
         return messages.DeleteResponse(
             id=request.exec_id, pid=gone.pid, exit_status=gone.exit_status, exited_at=gone.exited_at
         )
@@ -155,7 +155,7 @@ class Tasks:
         """All processes of a task."""
         shim = await self._shim(call, request.container_id)
         asked = shim_messages.PidsRequest(id=request.container_id)
-        found = await shim.call("Pids", asked, shim_messages.PidsResponse)
+        found = await shim.call("Pids", asked)
         return messages.ListPidsResponse(processes=found.processes)
 
     async def update(self, call: Call, request: messages.UpdateTaskRequest) -> Empty:
@@ -174,7 +174,7 @@ class Tasks:
                 continue
             try:
                 asked = shim_messages.StatsRequest(id=shim.id)
-                stats = await shim.call("Stats", asked, shim_messages.StatsResponse)
+                stats = await shim.call("Stats", asked)
             except ClocheError:
                 continue  # it has ended
             found.append(Metric(timestamp=Timestamp.of(clock.now()), id=shim.id, data=stats.stats))
@@ -184,12 +184,13 @@ class Tasks:
         """Answer when a process has ended."""
         shim = await self._shim(call, request.container_id)
         asked = shim_messages.WaitRequest(id=request.container_id, exec_id=request.exec_id)
-        ended = await shim.call("Wait", asked, shim_messages.WaitResponse)
+        ended = await shim.call("Wait", asked)
         return messages.WaitResponse(exit_status=ended.exit_status, exited_at=ended.exited_at)
 
     async def _tell(self, call: Call, method: str, asked: Message) -> Empty:
         task_id: str = asked.id  # type: ignore[attr-defined]  # all requests of the task service have one
-        return await (await self._shim(call, task_id)).call(method, asked, Empty)
+        await (await self._shim(call, task_id)).call(method, asked)
+        return Empty()
 
 
 async def _process(shim: Shim, exec_id: str) -> Process:

@@ -19,7 +19,6 @@ from cloche.store import containers as store
 from cloche.store import labels as label_column
 from cloche.store import namespaces
 from cloche.wire.messages import task as messages
-from cloche.wire.messages.google import Empty
 from cloche.wire.messages.types import PAUSED, PAUSING, RUNNING, STOPPED, Mount
 
 TYPE_CHECKING = False
@@ -103,8 +102,8 @@ class Monitor:
             return
         shim = await self._tasks.get(row.namespace, row.id)
         if status != STOPPED:
-            await shim.call("Kill", messages.KillRequest(id=row.id, signal=_SIGKILL, all=True), Empty)
-            await shim.call("Wait", messages.WaitRequest(id=row.id), messages.WaitResponse)
+            await shim.call("Kill", messages.KillRequest(id=row.id, signal=_SIGKILL, all=True))
+            await shim.call("Wait", messages.WaitRequest(id=row.id))
         await self._tasks.delete(row.namespace, row.id)
 
     async def _start(self, row: Container) -> None:
@@ -124,7 +123,7 @@ class Monitor:
             row.namespace, request, runtime=row.runtime, spec=row.spec, options=options_of(row)
         )
         shim = await self._tasks.get(row.namespace, row.id)
-        await shim.call("Start", messages.StartRequest(id=row.id), messages.StartResponse)
+        await shim.call("Start", messages.StartRequest(id=row.id))
         _log.info("container %s/%s: started again", row.namespace, row.id)
 
     @staticmethod

@@ -117,7 +117,7 @@ class Tasks:
         request.bundle = shim.bundle.path
         request.options = self._rooted(binary, options)
         try:
-            made = await shim.call("Create", request, messages.CreateTaskResponse)
+            made: messages.CreateTaskResponse = await shim.call("Create", request)
         except BaseException:
             await asyncio.shield(self._undo(shim, binary))
             raise
@@ -196,7 +196,7 @@ class Tasks:
 
     def _adopt(self, key: tuple[str, str], shim: Shim, binary: str) -> None:
         self._shims[key] = shim
-        shim.connection.on_close = lambda: self._lost(key, shim, binary)
+        shim.channel.on_lost = lambda: self._lost(key, shim, binary)
 
     def _forget(self, key: tuple[str, str]) -> None:
         self._shims.pop(key, None)
@@ -208,7 +208,7 @@ class Tasks:
         """Delete a task that has ended, and all that was its. Raises what the shim says."""
         key = (namespace, task_id)
         shim = await self.get(namespace, task_id)
-        gone = await shim.call("Delete", messages.DeleteRequest(id=task_id), messages.DeleteResponse)
+        gone: messages.DeleteResponse = await shim.call("Delete", messages.DeleteRequest(id=task_id))
         faults.point("task.deleted")
         self._forget(key)
         await shim.shut_down()
@@ -261,9 +261,7 @@ class Tasks:
         try:
             binary = bundle.read("shim-binary-path").decode()
             shim = await shims.connect(bundle)
-            pids = await shim.call(
-                "Pids", messages.PidsRequest(id=bundle.id), messages.PidsResponse, timeout_s=LOAD_TIMEOUT_S
-            )
+            pids = await shim.call("Pids", messages.PidsRequest(id=bundle.id), timeout_s=LOAD_TIMEOUT_S)
         except (ClocheError, OSError) as error:
             _log.warning("task %s/%s: cannot be loaded: %s", *key, error)
             if shim is not None:
@@ -280,8 +278,7 @@ class Tasks:
     async def close(self) -> None:
         """Let go of all shims; they and their tasks go on."""
         for shim in self._shims.values():
-            shim.connection.on_close = lambda: None
-            shim.connection.close()
+            shim.channel.close()
         for log in self._logs.values():
             log.close()
         if self._cleaning:

@@ -8,21 +8,20 @@ import os
 import subprocess
 
 from cloche.engine.tasks.bundle import Address, parse_address
-from cloche.engine.tasks.connection import Connection
+from cloche.engine.tasks.channel import TtrpcChannel
 from cloche.errors import ClocheError, DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
 from cloche.spec.record import Record
 from cloche.wire.messages import task as messages
-from cloche.wire.messages.google import Empty
+from cloche.wire.services.task import TASK_V2, TASK_V3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from typing import Any
 
     from cloche.engine.tasks.bundle import Bundle
-    from cloche.wire.messages.google import Any
+    from cloche.wire.messages.google import Any as Packed
     from cloche.wire.protobuf import Message
-
-    _M = TypeVar("_M", bound=Message)
+    from cloche.wire.service import Service
 
 _log = logging.getLogger("cloche.shims")
 
@@ -43,11 +42,11 @@ class Daemon(Record):
 class Shim:
     """A shim that answers. Others may share it: containers of one pod."""
 
-    def __init__(self, bundle: Bundle, address: Address, connection: Connection) -> None:
+    def __init__(self, bundle: Bundle, address: Address, channel: TtrpcChannel) -> None:
         self.bundle = bundle
         self.address = address
-        self.connection = connection
-        self.service = f"containerd.task.v{3 if address.version >= 3 else 2}.Task"
+        self.channel = channel
+        self._tasks = TASK_V3 if address.version >= 3 else TASK_V2
 
     @property
     def id(self) -> str:
@@ -55,28 +54,34 @@ class Shim:
         return self.bundle.id
 
     async def call(
-        self, method: str, request: Message, response: type[_M], *, timeout_s: float | None = None
-    ) -> _M:
-        """Call its task service. Raises what it answers, Unavailable when it is gone."""
-        return await self.connection.call(
-            self.service, method, request, response, namespace=self.bundle.namespace, timeout_s=timeout_s
+        self,
+        method: str,
+        request: Message,
+        *,
+        service: Service | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Call a service of it: of tasks where none is named. Raises what it answers, and Unavailable."""
+        namespace = {"containerd-namespace-ttrpc": (self.bundle.namespace,)}
+        return await self.channel.unary(
+            service or self._tasks, method, request, metadata=namespace, timeout_s=timeout_s
         )
 
     async def state(self, exec_id: str = "") -> messages.StateResponse:
         """One of its processes; the first without an exec id."""
         request = messages.StateRequest(id=self.id, exec_id=exec_id)
-        return await self.call("State", request, messages.StateResponse, timeout_s=STATE_TIMEOUT_S)
+        state: messages.StateResponse = await self.call("State", request, timeout_s=STATE_TIMEOUT_S)
+        return state
 
     async def shut_down(self) -> None:
         """Have it end, unless it is a sandbox's or has other containers; then close the connection."""
         request = messages.ShutdownRequest(id=self.id)
         try:
             if not self.bundle.in_sandbox:
-                await self.call("Shutdown", request, Empty, timeout_s=SHUTDOWN_TIMEOUT_S)
+                await self.call("Shutdown", request, timeout_s=SHUTDOWN_TIMEOUT_S)
         except ClocheError:
             pass  # it ends while it answers
-        self.connection.on_close = lambda: None
-        self.connection.close()
+        self.channel.close()
 
 
 async def connect(bundle: Bundle) -> Shim:
@@ -84,10 +89,10 @@ async def connect(bundle: Bundle) -> Shim:
     address = bundle.address()
     if address.protocol != "ttrpc":
         raise Unimplemented(f"task {bundle.id!r}: its shim speaks {address.protocol}, not ttrpc")
-    return Shim(bundle, address, await Connection.open(address.path))
+    return Shim(bundle, address, await TtrpcChannel.connect(address.path))
 
 
-def start(bundle: Bundle, binary: str, daemon: Daemon, options: Any | None) -> None:
+def start(bundle: Bundle, binary: str, daemon: Daemon, options: Packed | None) -> None:
     """Execute a shim's `start` in its bundle, and keep the address it tells. Blocks.
 
     Raises FailedPrecondition with what it said where it fails, DeadlineExceeded.

@@ -13,7 +13,7 @@ from cloche.wire.status import StatusError, error_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Self
 
@@ -27,12 +27,12 @@ _NS = 1_000_000_000
 class TtrpcChannel(Reading):
     """One connection to a server: any number of calls at the same time, from one event loop.
 
-    alive: whether calls can be made on it. gone: set when it is closed, by whomever.
+    alive: whether calls can be made on it. on_lost: called once when the server has gone.
     """
 
     def __init__(self) -> None:
         self.alive = True
-        self.gone = asyncio.Event()
+        self.on_lost: Callable[[], None] = _nothing
         self._decoder = ttrpc.Decoder()
         self._calls: dict[int, TtrpcClientCall] = {}
         self._next = 1
@@ -125,10 +125,11 @@ class TtrpcChannel(Reading):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the server has gone."""
         self._transport = None
-        self.alive = False
-        self.gone.set()
+        lost, self.alive = self.alive, False
         for call in list(self._calls.values()):
             call.lose()
+        if lost:
+            self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -220,3 +221,7 @@ class TtrpcClientCall:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _nothing() -> None:
+    """Nobody minds."""
