@@ -182,8 +182,13 @@ def refuse_unsupported(config: Config, facts: Facts) -> None:
     linux = config.get("linux", {})
     if linux.get("intelRdt"):
         if not facts.resctrl:
-            raise FailedPrecondition("config.json: linux.intelRdt: Intel RDT is not enabled on this machine")
-        raise Unimplemented("config.json: linux.intelRdt: cache and bandwidth allocation are not supported")
+            raise FailedPrecondition(
+                "config.json: linux.intelRdt: Intel RDT is not enabled on this machine: remove it, or run this "
+                "where resctrl is mounted on /sys/fs/resctrl"
+            )
+        raise Unimplemented(
+            "config.json: linux.intelRdt: cache and bandwidth allocation are not supported: remove it"
+        )
     for index, namespace in enumerate(linux.get("namespaces", ())):
         if namespace["type"] not in plan_namespaces.KINDS:
             place = f"linux.namespaces[{index}]"
