@@ -183,8 +183,7 @@ def refuse_unsupported(config: Config, facts: Facts) -> None:
     if linux.get("intelRdt"):
         if not facts.resctrl:
             raise FailedPrecondition(
-                "config.json: linux.intelRdt: Intel RDT is not enabled on this machine: remove it, or run this "
-                "where resctrl is mounted on /sys/fs/resctrl"
+                "config.json: linux.intelRdt: Intel RDT is not enabled on this machine: remove it"
             )
         raise Unimplemented(
             "config.json: linux.intelRdt: cache and bandwidth allocation are not supported: remove it"
