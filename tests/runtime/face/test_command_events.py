@@ -122,4 +122,4 @@ def test_features_are_what_runc_has_and_true(ours: Runtime, theirs: Runtime) -> 
         assert set(reference["linux"][name]) <= set(mine["linux"][name])
     for name in ("actions", "operators", "archs"):
         assert set(reference["linux"]["seccomp"][name]) <= set(mine["linux"]["seccomp"][name])
-    assert mine["linux"]["cgroup"]["systemd"] is False
+    assert mine["linux"]["cgroup"]["systemd"] is True
