@@ -60,9 +60,11 @@ def _add_capabilities(settings: ProcessSettings, names: list[str]) -> None:
     settings["capabilities"] = sets
 
 
-def _from_flags(invocation: Invocation, container: Container) -> ProcessSettings:
-    from cloche.spec.validate import validate_process
+# What is given by these may be wrong; the rest was found right when the container was created.
+_CHECKED = ("cwd", "env", "user", "additional-gids", "cap", "process-label", "apparmor")
 
+
+def _from_flags(invocation: Invocation, container: Container) -> ProcessSettings:
     options = invocation.options
     if len(options.words) < 2:
         raise InvalidArgument("exec args cannot be empty: name a command, or give --process")
@@ -80,8 +82,11 @@ def _from_flags(invocation: Invocation, container: Container) -> ProcessSettings
         settings["selinuxLabel"] = options.text("process-label")
     if options.texts("cap"):
         _add_capabilities(settings, options.texts("cap"))
-    for warning in validate_process(settings, "exec"):
-        invocation.log.warning(warning)
+    if any(map(options.given, _CHECKED)):
+        from cloche.spec.validate import validate_process
+
+        for warning in validate_process(settings, "exec"):
+            invocation.log.warning(warning)
     return settings
 
 
