@@ -13,6 +13,7 @@ import pytest
 
 from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.shim.stdio.opening import Stdio, Uris
+from cloche.shim.stdio.pump import unread
 from tests.shim.stdio.harness import Shim, fifo
 from tests.waiting import wait_until
 
@@ -107,6 +108,24 @@ def test_a_log_rotates_before_it_is_too_large_and_keeps_so_many_files(shim: Shim
     assert len(numbers) > 300
 
 
+def test_a_log_that_others_cut_short_goes_on_at_its_new_end(shim: Shim, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    stdio = shim.open(Uris(stdin=fifo(tmp_path, "in"), stdout=f"cri://{log}?max-size=4k&max-file=2"))
+    process = shim.spawn(stdio, "cat")
+    with open(tmp_path / "in", "wb", buffering=0) as typing:
+        for number in range(3):
+            typing.write(b"%d\n" % number * 50)
+            wait_until(lambda: log.read_bytes().count(b"\n") == 50)
+            os.truncate(log, 0)
+        typing.write(b"last\n")
+        shim.call(stdio.close_stdin)
+    assert process.wait(10) == 0
+    assert shim.finish(stdio).wait(10)
+    assert log.read_bytes().endswith(b" F last\n")
+    assert log.read_bytes().count(b"\n") == 1
+    assert not (tmp_path / "log.1").exists()
+
+
 def test_a_single_file_begins_anew(shim: Shim, tmp_path: Path) -> None:
     log = tmp_path / "log"
     run(shim, both(f"cri://{log}?max-size=4k"), "seq 1 1000")
@@ -191,7 +210,8 @@ def test_a_full_disk_costs_lines_and_not_the_program(small_disk: Path, shim: Shi
     process = shim.spawn(stdio, "sh", "-c", "seq 1 50000; read go; echo after")
     wait_until(lambda: log.stat().st_size > 30000)
     with open(small_disk.parent / "in", "wb", buffering=0) as typing:
-        wait_until(lambda: shim.call(lambda: not stdio._outputs[0]._watched < 0) and idle(process.pid))
+        # The shell has said all, and the shim has taken it: what it had no room for is lost.
+        wait_until(lambda: idle(process.pid) and shim.call(lambda: unread(stdio._outputs[0].source)) == 0)
         log.write_bytes(b"")
         typing.write(b"go\n")
         assert process.wait(10) == 0

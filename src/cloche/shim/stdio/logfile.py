@@ -38,7 +38,6 @@ class LogFile:
         self._encode = encode
         self._size_limit = size_limit
         self._files = files
-        self._size = 0
         self._descriptor = -1
         try:
             os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
@@ -50,7 +49,6 @@ class LogFile:
     def _open(self, flags: int = 0) -> None:
         flags |= os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._descriptor = os.open(self._path, flags, 0o640)
-        self._size = os.fstat(self._descriptor).st_size
 
     def may_hang(self) -> bool:
         """Whether writing waits for a server."""
@@ -83,7 +81,8 @@ class LogFile:
 
     def _append_within_limit(self, records: list[bytes]) -> None:
         batch: list[bytes] = []
-        size = self._size
+        # Not remembered: others may have cut the file short.
+        size = self._size()
         for record in records:
             if size + len(record) > self._size_limit and size:
                 self._store(b"".join(batch))
@@ -92,6 +91,9 @@ class LogFile:
             batch.append(record)
             size += len(record)
         self._store(b"".join(batch))
+
+    def _size(self) -> int:
+        return os.fstat(self._descriptor).st_size if self._descriptor >= 0 else 0
 
     def _store(self, data: bytes) -> None:
         if self._descriptor < 0:
@@ -102,11 +104,9 @@ class LogFile:
                 written += os.write(self._descriptor, data[written:] if written else data)
         except OSError:
             # Half an entry would make the next one unreadable; each ends with its only newline.
-            written = data.rfind(b"\n", 0, written) + 1
-            os.ftruncate(self._descriptor, self._size + written)
+            half = written - (data.rfind(b"\n", 0, written) + 1)
+            os.ftruncate(self._descriptor, max(0, os.fstat(self._descriptor).st_size - half))
             raise
-        finally:
-            self._size += written
 
     def _rotate(self) -> None:
         self.close()

@@ -122,7 +122,8 @@ class Pump:
         self._watched = descriptor
 
     def _ready(self, _events: int = 0) -> None:
-        for _ in range(_ROUNDS):
+        # A sink that looks at its bytes takes its time; others want to be served between.
+        for _ in range(1 if self.sink.partial else _ROUNDS):
             if not self._move():
                 return
         if self.sink.partial:
@@ -135,7 +136,9 @@ class Pump:
             self._ready()
 
     def _move(self) -> bool:
-        """Whether some bytes were moved."""
+        """Whether some bytes were moved, and there may be more."""
+        if self.over:
+            return False
         try:
             moved = self.sink.take(self.source)
         except BlockingIOError:
@@ -150,7 +153,7 @@ class Pump:
                 return False
         if moved == 0:
             self.end()
-        return moved > 0
+        return moved > 0 and not self.over
 
     def _turn(self) -> None:
         """Wait for the other side."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cloche.shim.stdio.logfile import LogFile
 
 _CHUNK = 1 << 16
-# When the beginning of a line (a prompt) is logged without its end.
-_PATIENCE_S = 1.0
+# How long the beginning of a line (a prompt) waits for more, at least, until it is logged without.
+_PATIENCE_S = 0.7
 
 
 class RecordedSink:
@@ -39,7 +39,7 @@ class RecordedSink:
         self._rest = b""
         self._source = -1
         self._timer: Timer | None = None
-        self._busy = False
+        self._busy = self._changed = False
         self._copy, self._copying = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def take(self, source: int) -> int:
@@ -68,11 +68,11 @@ class RecordedSink:
         """So much of the data is in the log."""
         self._consume(count)
         self._rest = data[count:]
-        self._flush_later()
+        self._changed = True
+        self._look_later()
 
     def _write_beside(self, log: LogFile, lane: Lane, data: bytes) -> None:
         self._busy = True
-        self._forget_timer()
         # What is shown already is not shown again, though it is still in the pipe.
         self._rest = data
 
@@ -88,24 +88,29 @@ class RecordedSink:
         while count:
             count -= len(os.read(self._source, count))
 
-    def _forget_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _look_later(self) -> None:
+        # One timer, however often the rest changes.
+        if self._rest and self._timer is None:
+            self._timer = self._loop.call_later(_PATIENCE_S, self._look)
 
-    def _flush_later(self) -> None:
-        self._forget_timer()
-        if self._rest:
-            self._timer = self._loop.call_later(_PATIENCE_S, self._flush)
+    def _look(self) -> None:
+        """Log the beginning of a line that has not changed since the last look."""
+        self._timer = None
+        if self._busy:
+            return
+        if self._changed:
+            self._changed = False
+            self._look_later()
+        else:
+            self._flush()
+            self.resume()
 
     def _flush(self) -> None:
         """Log the beginning of a line, and take it."""
         rest, self._rest = self._rest, b""
-        self._flush_later()
         if rest:
             self._log_rest(rest)
             self._consume(len(rest))
-            self.resume()
 
     def _log_rest(self, rest: bytes) -> None:
         log = self._log
@@ -129,7 +134,9 @@ class RecordedSink:
     def close(self) -> None:
         """Let go of everything."""
         self._rest = b""
-        self._flush_later()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._copy >= 0:
             os.close(self._copy)
             os.close(self._copying)
