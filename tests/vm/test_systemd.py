@@ -15,7 +15,10 @@ SUITES = {
     "cgroup namespaces": "tests/runtime/face/test_namespace_mixes.py -k 'cgroup and not all'",
 }
 PYTEST = f"cd {CHECKOUT} && $(cat /python) -m pytest -q -m system --durations=10 --timeout=100"
-TIMEOUT_S = 240.0
+# Less than a minute where the host has nothing else to do.
+TIMEOUT_S = 800.0
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
