@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         def let_go(self) -> None:
             """Somebody takes the output that was held back."""
 
+
 _CHUNK = 1 << 16
 _BUFFER_LIMIT = 1 << 20
 _TIOCSWINSZ = 0x5414
