@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from itertools import count
 
-from bench import runtimes, shims
+from bench import daemon, runtimes, shims
 from bench.measure import Work, command, side_by_side
 from bench.stage import Stage
 from bench.table import Row
@@ -95,6 +95,7 @@ ALL: dict[str, Callable[[Stage, int], list[Row]]] = {
     "pull": pull,
     "commands": commands,
     "unary": unary,
+    "daemon": daemon.rows,
     "shim": shims.work,
     "shim-memory": shims.memory_of_some,
 }

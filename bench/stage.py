@@ -15,7 +15,7 @@ from typing import Self
 import cloche
 from bench.disk import Disk
 from tests.bundles import Bundle, make_rootfs
-from tests.daemons import Containerd, Registry
+from tests.daemons import Cloched, Containerd, Registry
 from tests.layouts import Layout, tar_directory
 
 IMAGE = "bench.example/busybox:latest"
@@ -38,7 +38,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in ("engine", "containerd", "disk_containerd", "registry"):
+        for name in ("engine", "cloched", "containerd", "disk_containerd", "registry"):
             if name in self.__dict__:
                 self.__dict__[name].__exit__(kind, error, trace)
         if "disk" in self.__dict__:
@@ -112,6 +112,13 @@ class Stage:
         if done.returncode:
             raise RuntimeError(done.stderr)
         return containerd
+
+    @cached_property
+    def cloched(self) -> Cloched:
+        """A cloched that has the image."""
+        daemon = Cloched(self.directory("cloched"))
+        daemon.ok("images", "import", str(self.archive))
+        return daemon
 
     @cached_property
     def disk(self) -> Disk:

@@ -1,0 +1,88 @@
+"""cloched beside containerd: the same ctr asks both for the same things."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+from bench.measure import Work, command, in_turn, side_by_side
+from bench.stage import Stage
+from bench.table import Row
+from tests.daemons import Ctrd
+
+NAMES = count()
+MANY_IMAGES = 500
+CLIENTS, CONTAINERS = 8, 100
+
+
+def rows(stage: Stage, rounds: int) -> list[Row]:
+    """What a client of the API waits for."""
+    both = (stage.cloched, stage.containerd)
+    runs, creations = [_run(each, stage) for each in both], [_create(each, stage) for each in both]
+    return [
+        Row("ctr run --rm, cloched", "containerd", side_by_side(runs, rounds), 0.7, 0.4),
+        Row("ctr containers create, cloched", "containerd", side_by_side(creations, rounds), 1.0, 0.7),
+        _exec(stage, rounds),
+        _clients(stage, rounds),
+        _list(stage, rounds),
+    ]
+
+
+def _run(daemon: Ctrd, stage: Stage) -> Work:
+    def once() -> None:
+        command(*daemon.ctr("run", "--rm", stage.image, f"bench-{next(NAMES)}", "/bin/true"))()
+
+    return once
+
+
+def _create(daemon: Ctrd, stage: Stage) -> Work:
+    def once() -> None:
+        name = f"bench-{next(NAMES)}"
+        command(*daemon.ctr("containers", "create", stage.image, name))()
+        command(*daemon.ctr("containers", "rm", name))()
+
+    return once
+
+
+def _exec(stage: Stage, rounds: int) -> Row:
+    works: list[Work] = []
+    for daemon in (stage.cloched, stage.containerd):
+        daemon.ok("run", "-d", stage.image, "bench-exec", "sleep", "6000")
+        works.append(_executing(daemon))
+    times = side_by_side(works, rounds)
+    for daemon in (stage.cloched, stage.containerd):
+        daemon.run("tasks", "rm", "--force", "bench-exec")
+        daemon.ok("containers", "rm", "bench-exec")
+    return Row("ctr task exec, cloched", "containerd", times, 0.6, 0.3)
+
+
+def _executing(daemon: Ctrd) -> Work:
+    def once() -> None:
+        command(*daemon.ctr("tasks", "exec", "--exec-id", f"e{next(NAMES)}", "bench-exec", "/bin/true"))()
+
+    return once
+
+
+def _clients(stage: Stage, rounds: int) -> Row:
+    def starting(daemon: Ctrd) -> Work:
+        def once() -> None:
+            with ThreadPoolExecutor(CLIENTS) as clients:
+                list(clients.map(lambda _: _run(daemon, stage)(), range(CONTAINERS)))
+
+        return once
+
+    works = [starting(daemon) for daemon in (stage.cloched, stage.containerd)]
+    times = side_by_side(works, max(2, rounds // 15))
+    return Row(f"{CONTAINERS} containers by {CLIENTS} clients", "containerd", times, 1.0, 0.6)
+
+
+def _list(stage: Stage, rounds: int) -> Row:
+    daemons = (stage.cloched, stage.containerd)
+    names = [f"bench.example/image:{number}" for number in range(MANY_IMAGES)]
+    for daemon in daemons:
+        in_turn([command(*daemon.ctr("images", "tag", stage.image, name)) for name in names])()
+    works = [command(*daemon.ctr("images", "ls")) for daemon in daemons]
+    times = side_by_side(works, max(3, rounds // 3))
+    for daemon in daemons:
+        daemon.ok("images", "rm", *names)
+    return Row(f"ctr images ls, {MANY_IMAGES} images", "containerd", times, 1.0, 0.7)
