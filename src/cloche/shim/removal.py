@@ -10,7 +10,7 @@ import os
 import time
 
 from cloche.errors import InvalidArgument
-from cloche.shim import bundle
+from cloche.shim import bundle, exits
 from cloche.shim.drivers import driver_for
 from cloche.shim.rootfs_mount import unmount_rootfs
 from cloche.wire.messages.google import Timestamp
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from cloche.shim.bootstrap import Flags
 
 KILLED = 128 + 9
+_UNIX = "unix://"
 
 
 def remove(flags: Flags) -> DeleteResponse:
-    """Kill, unmount and remove; can be repeated. The answer says how the container ended: killed.
+    """Kill, unmount and remove; can be repeated. The answer says how the container ended.
+
+    That is what its shim had written down; where it had not come to that, the container is killed now.
 
     Raises InvalidArgument where the flags do not say which container.
     """
@@ -37,10 +40,14 @@ def remove(flags: Flags) -> DeleteResponse:
     driver = driver_for(
         bundle.options_of(place), bundle=place, container_id=container_id, namespace=namespace, rootfs=()
     )
+    ended = exits.recorded(place)
     driver.delete()
     unmount_rootfs(place)
+    address = bundle.address_in(place)
+    if address.startswith(_UNIX):
+        sockets.remove_unserved(address.removeprefix(_UNIX))
     return DeleteResponse(
         pid=bundle.pid_in(place, bundle.INIT_PID),
-        exit_status=KILLED,
-        exited_at=Timestamp.of(time.time_ns()),
+        exit_status=ended.status if ended else KILLED,
+        exited_at=Timestamp.of(ended.at_ns if ended else time.time_ns()),
     )
