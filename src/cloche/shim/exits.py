@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from cloche.errors import ClocheError
 from cloche.kernel import pidfd as pidfds
 from cloche.kernel.subreaper import become_subreaper
 from cloche.shim.claims import CLAIMS
@@ -149,7 +150,5 @@ def recorded(directory: str) -> Exit | None:
     try:
         document = load_file(f"{directory}/{FILE}", limit_bytes=4096)
         return Exit(int(document["pid"]), int(document["status"]), int(document["at_ns"]))
-    except FileNotFoundError:
-        return None
-    except Exception:
+    except (OSError, ClocheError, ValueError, TypeError, KeyError):
         return None

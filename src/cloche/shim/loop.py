@@ -45,6 +45,8 @@ class Loop:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._stopped = False
+        self.report: Callable[[Exception], None] | None = None
+        """Gets what a call raises; without it the loop ends with that."""
 
     def watch(self, descriptor: int, events: int, call: Callable[[int], None]) -> None:
         """call(events) whenever it is ready, until `forget`. Watching it again replaces both.
@@ -88,7 +90,7 @@ class Loop:
                     self._run_handed()
                 elif (call := self._watched.get(descriptor)) is not None:
                     # Absent: an earlier call of this round has forgotten it.
-                    call(events)
+                    self._call(call, events)
             self._run_timers()
 
     def _wait_s(self) -> float | None:
@@ -103,13 +105,22 @@ class Loop:
         with self._lock:
             calls, self._handed = self._handed, []
         for call in calls:
-            call()
+            self._call(call)
 
     def _run_timers(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0].moment <= now:
             if (call := heappop(self._timers).call) is not None:
-                call()
+                self._call(call)
+
+    def _call(self, call: Callable[..., None], *arguments: int) -> None:
+        """One fault must not take everything with it that hangs on this loop."""
+        try:
+            call(*arguments)
+        except Exception as error:
+            if self.report is None:
+                raise
+            self.report(error)
 
     def close(self) -> None:
         """Close what the loop itself holds."""

@@ -65,6 +65,7 @@ class Serving:
     def __init__(self, settings: Settings, listener: socket) -> None:
         self._settings = settings
         self._loop = Loop()
+        self._loop.report = self._report
         children = Children(self._loop)
         children.terminated = self._end
         self._publisher = _publisher(settings, self._loop)
