@@ -68,8 +68,8 @@ def test_a_server_that_fails_early_ends_the_sending(channel: BlockingChannel) ->
 
 def test_a_deadline_is_held_and_the_server_told(server: Server, channel: BlockingChannel) -> None:
     with pytest.raises(DeadlineExceeded):
-        channel.unary(ECHO, "Hang", Note(), timeout_s=0.05)
-    wait_until(lambda: server.echo.ended == 1)
+        channel.unary(ECHO, "Hang", Note(), timeout_s=0.2)
+    wait_until(lambda: server.echo.ended == server.echo.hanging)
     assert channel.unary(ECHO, "Say", Note(number=1)).number == 1
 
 

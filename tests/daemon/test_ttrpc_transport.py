@@ -68,8 +68,8 @@ def test_a_response_above_the_limit_is_refused(server: Server) -> None:
 
 def test_a_deadline_ends_the_handler(server: Server) -> None:
     with pytest.raises(DeadlineExceeded):
-        over(server, lambda channel: channel.unary(ECHO, "Hang", Note(), timeout_s=0.05))
-    wait_until(lambda: server.echo.ended == 1)
+        over(server, lambda channel: channel.unary(ECHO, "Hang", Note(), timeout_s=0.2))
+    wait_until(lambda: server.echo.ended == server.echo.hanging)
 
 
 def test_a_client_that_is_gone_ends_its_handlers(server: Server) -> None:
