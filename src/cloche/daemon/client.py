@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from cloche.daemon.reading import Reading
+from cloche.engine.tasks.reading import Reading
 from cloche.errors import Cancelled, DeadlineExceeded, Unavailable
 from cloche.wire import grpc, status
 from cloche.wire.grpc_client import Answer, request_block

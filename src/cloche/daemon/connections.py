@@ -10,7 +10,7 @@ from typing import cast
 
 from cloche.daemon.call import Peer
 from cloche.daemon.lanes import Lanes
-from cloche.daemon.reading import Reading
+from cloche.engine.tasks.reading import Reading
 from cloche.wire.http2_limits import Limits
 
 TYPE_CHECKING = False

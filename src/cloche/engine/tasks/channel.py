@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from cloche.daemon.reading import Reading
+from cloche.engine.tasks.reading import Reading
 from cloche.errors import DeadlineExceeded, Unavailable
 from cloche.wire import status, ttrpc
 from cloche.wire.status import StatusError, error_of
