@@ -124,12 +124,14 @@ def test_what_a_killed_shim_leaves_is_cleaned_up(place: Place, victims: str) -> 
         detach(daemon, "loses")
         detach(daemon, "keeps")
         shim, pid = place.pid("loses", "shim.pid"), place.pid("loses", "init.pid")
+        address = (place.bundles / "loses" / "address").read_text().removeprefix("unix://")
         if victims != "shim":
             place.shims.kill(*place.shims.warm_parents())
         place.shims.kill(shim)
         wait_until(lambda: not alive(pid), what="the container to be killed")
         wait_until(lambda: "loses" not in statuses(daemon))
         wait_until(lambda: not (place.bundles / "loses").exists())
+        assert not Path(address).exists()
         assert statuses(daemon) == {"keeps": "RUNNING"}
         ok(daemon, "containers", "rm", "loses")
         detach(daemon, "loses")

@@ -46,6 +46,19 @@ def test_what_a_dead_shim_left_is_replaced(tmp_path: Path) -> None:
     listener.close()
 
 
+def test_only_what_is_a_socket_and_nobody_serves_is_removed(tmp_path: Path) -> None:
+    served, left, text = (tmp_path / name for name in ("served", "left", "text"))
+    listener = sockets.claim(str(served))
+    assert listener is not None
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(left))
+    text.touch()
+    for path in (served, left, text, tmp_path / "none", Path("/no/such/folder/at/all")):
+        sockets.remove_unserved(str(path))
+    assert {path.name for path in tmp_path.iterdir()} == {"served", "text"}
+    listener.close()
+
+
 def test_of_many_who_claim_a_socket_at_once_one_gets_it(tmp_path: Path) -> None:
     path = str(tmp_path / "one")
     with ThreadPoolExecutor(16) as pool:

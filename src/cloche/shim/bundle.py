@@ -47,6 +47,15 @@ def options_of(bundle: str) -> Options | None:
         return None
 
 
+def address_in(bundle: str) -> str:
+    """Where the shim listens or has listened; "" where that is not known."""
+    try:
+        with open(os.path.join(bundle, ADDRESS), "rb", buffering=0) as file:
+            return os.fsdecode(file.read(4096) or b"").strip()
+    except OSError:
+        return ""
+
+
 def pid_in(bundle: str, name: str) -> int:
     """The number in one of the .pid files; 0 where there is none."""
     try:

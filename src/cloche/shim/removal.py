@@ -10,7 +10,7 @@ import os
 import time
 
 from cloche.errors import InvalidArgument
-from cloche.shim import bundle, exits
+from cloche.shim import bundle, exits, sockets
 from cloche.shim.drivers import driver_for
 from cloche.shim.rootfs_mount import unmount_rootfs
 from cloche.wire.messages.google import Timestamp

@@ -12,6 +12,7 @@ import os
 import posixpath
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM
 from _socket import socket as _socket
+from stat import S_ISSOCK
 
 from cloche.errors import InvalidArgument
 from cloche.spec import digest
@@ -52,6 +53,22 @@ def claim(path: str) -> _socket | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return None if is_served(path) else listen(path)
+    finally:
+        os.close(lock)
+
+
+def remove_unserved(path: str) -> None:
+    """Unlink the socket that a dead shim has left; nothing where somebody listens, or it is no socket."""
+    try:
+        lock = os.open(posixpath.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if S_ISSOCK(os.lstat(path).st_mode) and not is_served(path):
+            remove(path)
+    except FileNotFoundError:
+        return
     finally:
         os.close(lock)
 
