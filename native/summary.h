@@ -31,8 +31,10 @@ static long find_command(long argc, char **argv, const char **root)
         const char *value;
         if ((value = flag_value(argv, &at, "--root")))
             *root = value;
-        else if (!flag_value(argv, &at, "--log-format") && !flag_value(argv, &at, "--log") &&
-                 !equal(argv[at], "--systemd-cgroup"))
+        else if ((value = flag_value(argv, &at, "--log-format"))) {
+            if (!equal(value, "json") && !equal(value, "text"))
+                return 0;
+        } else if (!flag_value(argv, &at, "--log") && !equal(argv[at], "--systemd-cgroup"))
             return 0;
     }
     if (at != argc - 2 || !(equal(argv[at], "state") || equal(argv[at], "start")))

@@ -63,6 +63,7 @@ def test_no_python_is_started(ours: Runtime, made: str) -> None:
 def test_what_is_not_as_usual_is_pythons_to_answer(ours: Runtime, made: str) -> None:
     assert "does not exist" in last_line(ours("state", f"{made}-other"))
     assert "invalid container id" in last_line(ours("start", ".."))
+    assert ours("--log-format", "xml", "state", made).returncode == 1
     assert ours("start", made).returncode == 0
     assert "cannot start an already running container" in last_line(ours("start", made))
     (ours.root / made / "summary").write_bytes(b"cloche summary 1\0" + b"\xff" * 70_000)
