@@ -196,7 +196,7 @@ def _start_init(container: Container, done: Done) -> None:
         done(refusal(container, error))
         container.settle_init()
 
-    container.lane.run(container.driver.start, started)
+    container.lane.run(container.driver.start, started, brief=True)
 
 
 def _start_added(container: Container, process: Process, done: Done) -> None:

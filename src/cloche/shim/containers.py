@@ -141,7 +141,9 @@ class Container:
         if not self.shares_pids and not frozen:
             self._await_execs()
             return
-        self.signals.run(lambda: self._end_others(frozen=frozen), lambda _result, _error: self._await_execs())
+        self.signals.run(
+            lambda: self._end_others(frozen=frozen), lambda _result, _error: self._await_execs(), brief=True
+        )
 
     def _end_others(self, *, frozen: bool) -> None:
         """What the first process leaves behind; where nothing is left that is no error."""
@@ -201,7 +203,7 @@ class Container:
             self.init.when_read(self._remove)
 
     def _remove(self) -> None:
-        self.lane.run(self.driver.delete, self._removed)
+        self.lane.run(self.driver.delete, self._removed, brief=True)
 
     def _removed(self, _result: object, error: BaseException | None) -> None:
         if error is not None:

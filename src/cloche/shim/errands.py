@@ -9,9 +9,9 @@
 
 Whoever makes a container touches most of what is loaded, and a page that is touched is a shim's own
 from then on. A fork gives all of it back. It costs a millisecond or two, mostly for the pages that it
-touches; a container that is called often (a probe every second) gets a thread instead
-(`cloche.shim.lanes`), and keeps the memory that makes its calls quick. Nothing is forked while there
-is another thread in this process.
+touches, so threads (`cloche.shim.lanes`) do what touches little, and serve a container that is called
+often (a probe every second), which keeps the memory that makes its calls quick. Nothing is forked
+while there is another thread in this process.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ else:
     import _signal as signals  # `signal` imports enum
 
 _CALM_S = 5.0
-# Create, Start, a few calls of somebody who looks around, and Delete.
-_MOST_AT_ONCE = 6.0
+# Create, and a few calls of somebody who looks around.
+_MOST_AT_ONCE = 4.0
 _RECEIVE_BYTES = 1 << 16
 _DESCRIPTOR_BYTES = 4
 
@@ -66,21 +66,27 @@ class ErrandLane:
         self._loop = loop
         self._children = children
         self._threads = Lane(loop)
-        self._waiting: list[tuple[Callable[[], Any], Done, tuple[int, ...]]] = []
+        self._brief = Lane(loop, idle_s=0)
+        self._waiting: list[tuple[Callable[[], Any], Done, tuple[int, ...], bool]] = []
         self._busy = False
         self._recent = 0.0
         self._last = time.monotonic()
 
-    def run(self, work: Callable[[], Any], done: Done, *, keep: tuple[int, ...] = ()) -> None:
-        """Call work() in a fork, then done(result, error) here. keep: descriptors that work() uses."""
-        self._waiting.append((work, done, keep))
+    def run(
+        self, work: Callable[[], Any], done: Done, *, keep: tuple[int, ...] = (), brief: bool = False
+    ) -> None:
+        """Call work() in a fork, then done(result, error) here.
+
+        keep: descriptors that work() uses. brief: it touches little, and a thread does it.
+        """
+        self._waiting.append((work, done, keep, brief))
         if not self._busy:
             self._next()
 
     def _next(self) -> None:
         if not self._waiting:
             return
-        work, done, keep = self._waiting.pop(0)
+        work, done, keep, brief = self._waiting.pop(0)
         self._busy = True
 
         def finished(result: Any, error: BaseException | None) -> None:
@@ -91,7 +97,9 @@ class ErrandLane:
                 if not self._busy:
                     self._next()
 
-        if self._is_called_often() or _thread._count():
+        if brief:
+            self._brief.run(work, finished)
+        elif self._is_called_often() or _thread._count():
             self._threads.run(work, finished)
         else:
             Errand(self._loop, self._children, finished).begin(work, keep)

@@ -26,8 +26,10 @@ _STACK_BYTES = 256 << 10
 class Lane:
     """Runs calls in order, beside the loop. `run` belongs to the loop's thread."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, *, idle_s: float = _IDLE_S) -> None:
+        """idle_s: how long its thread waits for another call."""
         self._loop = loop
+        self._idle_s = idle_s
         self._lock = _thread.allocate_lock()
         self._bell = _thread.allocate_lock()
         self._bell.acquire()
@@ -35,10 +37,12 @@ class Lane:
         self._alive = False
         self._idle = False
 
-    def run(self, work: Callable[[], Any], done: Done, *, keep: tuple[int, ...] = ()) -> None:
+    def run(
+        self, work: Callable[[], Any], done: Done, *, keep: tuple[int, ...] = (), brief: bool = False
+    ) -> None:
         """Call work() on the lane, then done(result, error) in the loop's thread.
 
-        keep: descriptors that work() uses; here all of the process's are at hand anyway.
+        keep, brief: what `errands.ErrandLane` has to know.
         """
         with self._lock:
             self._work.append((work, done))
@@ -90,8 +94,11 @@ class Lane:
         with self._lock:
             if self._work:
                 return self._work.pop(0)
+            if not self._idle_s:
+                self._alive = False
+                return None
             self._idle = True
-        rung = self._bell.acquire(timeout=_IDLE_S)
+        rung = self._bell.acquire(timeout=self._idle_s)
         with self._lock:
             if self._idle:
                 self._idle = self._alive = False

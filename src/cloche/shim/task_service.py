@@ -180,7 +180,8 @@ class TaskService:
                 raise finished
             call.answer()
             return
-        container.signals.run(lambda: container.driver.kill(number, everyone=request.all), _answering(call))
+        driver = container.driver
+        container.signals.run(lambda: driver.kill(number, everyone=request.all), _answering(call), brief=True)
 
     def pids(self, request: task.PidsRequest, call: Call) -> None:
         """All processes of a container."""
