@@ -1,7 +1,7 @@
-"""Makes a container whenever a line comes in, and says when it is created.
+"""Makes a container whenever a line comes in, says when it is created, and when it is deleted again.
 
 python -m bench.creator ROOT BUNDLE, where ROOT is a prefix. A warm program, so that what is measured
-is what the kernel takes. The container is deleted after the answer, unless the next line is faster.
+is what the kernel takes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def main(root: str, bundle: str) -> None:
         container.delete(force=True)
         process.wait()
         process.close()
+        print(flush=True)
 
 
 if __name__ == "__main__":

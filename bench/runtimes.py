@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,22 +133,30 @@ def _entering(stage: Stage, rounds: int) -> Row:
     here = Creator(_apart('exec "$@"', "bench.creator", *arguments))
     there = Creator(_apart(_CLOSED, "bench.creator", *arguments))
     with here as grouped, there as ungrouped:
-        values = side_by_side([grouped, ungrouped], rounds)
+        times = [(grouped.timed(), ungrouped.timed()) for _ in range(rounds + 1)][1:]
+    values = [statistics.median(column) for column in zip(*times, strict=True)]
     return Row("create in cgroups", "create without", values, within=GUARD_S)
 
 
 class Creator:
-    """A process of bench.creator, which makes a container whenever it is called."""
+    """A process of bench.creator, which makes a container whenever it is asked."""
 
     def __init__(self, words: list[str]) -> None:
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def __call__(self) -> None:
-        """Returns when the container is created; it is deleted before the next call."""
+    def timed(self) -> float:
+        """Seconds until a container is created. It is deleted again before this returns."""
         assert self._process.stdin
-        assert self._process.stdout
+        start = time.perf_counter()
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
+        self._hear()
+        seconds = time.perf_counter() - start
+        self._hear()
+        return seconds
+
+    def _hear(self) -> None:
+        assert self._process.stdout
         if not self._process.stdout.readline():
             raise RuntimeError(f"bench.creator ended with status {self._process.wait()}")
 
