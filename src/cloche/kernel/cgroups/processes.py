@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import time
 
 from cloche.errors import Unavailable
@@ -87,6 +86,8 @@ def freeze_unified(directory: str) -> None:
 
 def _wait_for(directory: str, line: str, timeout_s: float) -> bool:
     """Wait until cgroup.events of a v2 cgroup has a line; the kernel notifies of every change."""
+    import select  # a library of its own, which hardly anybody here needs
+
     descriptor = os.open(f"{directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
     try:
         poll = select.poll()
