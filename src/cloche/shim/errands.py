@@ -125,7 +125,6 @@ class Errand:
     def begin(self, work: Callable[[], Any], keep: tuple[int, ...]) -> None:
         """Fork. Where that cannot be, done() is told so at once."""
         try:
-            layouts.layout()
             program = sealed_init()
             self._socket, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)
         except (OSError, ClocheError) as error:
