@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,8 @@ from tests.peers import command
 from tests.waiting import wait_until
 
 NAME = "containerd-shim-cloche-v1"
-ADDRESS = "/run/no-containerd.sock"
+# Part of a socket's name: two sessions at once must not find each other's shims.
+ADDRESS = f"/run/no-containerd-{uuid.uuid4().hex[:8]}.sock"
 
 
 def environment_at_birth(pid: int) -> dict[str, str]:

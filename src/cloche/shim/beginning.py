@@ -78,9 +78,6 @@ class Beginning:
             os._exit(FAILED)
         if listener is None:
             os._exit(SUCCEEDED)
-        set_title(
-            [NAME, "-namespace", settings.namespace, "-id", settings.shim_id, "-address", settings.address]
-        )
         serve(settings, listener)
 
     def _prepare(self, stdin: int) -> tuple[Settings, socket | None, str]:
@@ -119,6 +116,7 @@ class Beginning:
             _create_cookie()
         bundle.write(settings.bundle, bundle.SHIM_PID, b"%d" % os.getpid())
         open_log()
+        set_title([NAME, "-namespace", params.namespace, "-id", params.shim_id, "-address", params.address])
 
 
 def _create_cookie() -> None:
