@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "diff": ("copy", "DIFF", "List what a container has changed in its file system"),
     "explain": ("plans", "EXPLAIN", "Show how a bundle becomes a container, and run nothing"),
     "export": ("copy", "EXPORT", "Write a container's file system as a tar archive"),
+    "fsck": ("check", "FSCK", "Look for damage in all that is kept, and repair it"),
     "kill": ("lifecycle", "KILL", "Send a signal to running containers"),
     "pause": ("lifecycle", "PAUSE", "Freeze every process of containers"),
     "rename": ("lifecycle", "RENAME", "Give a container another name"),
@@ -99,7 +100,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "system": (
         "Look at and clean this installation",
-        {"df": "system df", "info": "info", "prune": "system prune"},
+        {"df": "system df", "fsck": "fsck", "info": "info", "prune": "system prune"},
     ),
 }
 

@@ -15,17 +15,18 @@ from cloche.engine.context import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
+    from cloche.engine.check.finding import Finding
     from cloche.engine.containers import Containers
     from cloche.engine.ephemeral import Ephemeral
     from cloche.engine.images import Image, Images
     from cloche.engine.options import MountOption, Options
     from cloche.engine.run import Result
     from cloche.engine.space import Space
-    from cloche.engine.stuck.findings import Finding
+    from cloche.engine.stuck.findings import Finding as Stuck
 
 DEFAULT_ROOT = "/var/lib/cloche"
 DEFAULT_STATE = "/run/cloche"
@@ -170,7 +171,7 @@ class Engine:
                 self._ephemeral = Ephemeral(self._context, images)
             return self._ephemeral
 
-    def why_stuck(self, reference: str) -> list[Finding]:
+    def why_stuck(self, reference: str) -> list[Stuck]:
         """What every process of a container waits for, those that are stuck first.
 
         reference: a name or id here, an id in containerd, or a process's number. Raises NotFound.
@@ -196,6 +197,18 @@ class Engine:
         from cloche.engine.space import measure
 
         return measure(self._context)
+
+    def check(
+        self, *, repair: bool = False, watch: Callable[[int, int], None] | None = None
+    ) -> Iterator[Finding]:
+        """Look for damage in all that is kept, in every namespace; each finding as it is found.
+
+        repair: mend what can be mended, and leave alone what is in use. watch: told how many bytes
+        of blobs were read, and how many there are.
+        """
+        from cloche.engine.check.check import check
+
+        return check(self._context, repair=repair, watch=watch or (lambda done, total: None))
 
     def close(self) -> None:
         """Close the stores; running containers go on."""

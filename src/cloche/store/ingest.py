@@ -278,15 +278,40 @@ def abort(store: ContentStore, ref: str) -> None:
     directory = _directory(store, ref)
     if not os.path.isdir(directory):
         raise NotFound(f"ingest {ref!r}: there is none")
-    _forget(directory, ref)
+    forget(directory, ref)
 
 
-def _forget(directory: str, ref: str) -> None:
+def forget(directory: str, ref: str) -> None:
+    """Forget what lies in an ingest's directory. Raises Unavailable while it has a writer."""
     lock = _claim(directory, ref)
     try:
         _remove(directory)
     finally:
         os.close(lock)
+
+
+class Left(Record):
+    """An ingest that nobody writes to. ref: the directory's name where it is not known."""
+
+    directory: str
+    ref: str
+    size: int
+
+
+def left(store: ContentStore) -> Iterator[Left]:
+    """Every ingest without a writer, those of which even the ref is lost too."""
+    base = f"{store.root}/ingest"
+    for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+        directory = f"{base}/{name}"
+        if locks.is_locked(f"{directory}/lock"):
+            continue
+        note = _read_note(directory)
+        try:
+            size = os.stat(f"{directory}/data", follow_symlinks=False).st_size
+        except FileNotFoundError:
+            size = 0
+        if os.path.isdir(directory):
+            yield Left(directory, str(note["ref"]) if note else name, size)
 
 
 def forget_older(store: ContentStore, before: int, keep: frozenset[str]) -> list[str]:
@@ -304,7 +329,7 @@ def forget_older(store: ContentStore, before: int, keep: frozenset[str]) -> list
             data = f"{directory}/data"
             touched = os.stat(data if os.path.exists(data) else directory).st_mtime_ns
             if touched < before and ref not in keep:
-                _forget(directory, ref)
+                forget(directory, ref)
                 gone.append(ref)
         except (FileNotFoundError, Unavailable):
             continue

@@ -160,8 +160,15 @@ class LocalSnapshotter:
         Inside a write transaction no other process is between making a directory and adding its
         row, so whatever has no row is left over.
         """
+        found = self.leftovers(tx)
+        for entry in found:
+            self._discard(f"{self.root}/snapshots/{entry}")
+        return len(found)
+
+    def leftovers(self, tx: WriteTransaction) -> list[str]:
+        """The names of the directories that `cleanup` would move aside."""
         numbers = rows.numbers(tx, self.name)
-        count = 0
+        found = []
         for entry in self._entries():
             path = f"{self.root}/snapshots/{entry}"
             if entry.startswith("new-"):
@@ -169,9 +176,8 @@ class LocalSnapshotter:
             else:
                 garbage = not entry.isdecimal() or int(entry) not in numbers
             if garbage:
-                self._discard(path)
-                count += 1
-        return count
+                found.append(entry)
+        return found
 
     def purge(self) -> int:
         """Delete what was moved aside; returns how many trees are in use and had to stay."""
