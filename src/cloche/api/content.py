@@ -101,37 +101,21 @@ class Content:
             context.content.delete(digest)
         self._host.publish(context.namespace, "/content/delete", ContentDelete(digest=digest))
 
-    async def read(
+    def read(
         self, call: Call, request: messages.ReadContentRequest
-    ) -> AsyncIterator[messages.ReadContentResponse]:
+    ) -> tuple[messages.ReadContentResponse, ...] | AsyncIterator[messages.ReadContentResponse]:
         """A blob's bytes, or size of them from an offset on."""
         context = self._host.context(call)
         _need(context, request.digest)
         descriptor = context.content.open(request.digest)
         try:
-            length = os.fstat(descriptor).st_size
-            position = max(0, request.offset)
-            if position > length:
-                raise StatusError(
-                    OUT_OF_RANGE, f"content {request.digest}: read past object length {length} bytes"
-                )
-            wanted = request.size if request.size > 0 else length
-            end = min(length, position + wanted)
-            sent = 0
-            while position < end:
-                size = min(_CHUNK_BYTES, end - position)
-                data = (
-                    os.pread(descriptor, size, position)
-                    if size <= _SMALL_BYTES
-                    else await call.run(os.pread, descriptor, size, position)
-                )
-                if not data:
-                    break
-                yield messages.ReadContentResponse(offset=sent, data=data)
-                position += len(data)
-                sent += len(data)
+            position, end = _part(request, os.fstat(descriptor).st_size)
+            if end - position <= _SMALL_BYTES:
+                data = os.pread(descriptor, end - position, position)
+                return (messages.ReadContentResponse(data=data),) if data else ()
         finally:
             os.close(descriptor)
+        return _chunks(context, call, request.digest, position, end)
 
     def status(self, call: Call, request: messages.StatusRequest) -> messages.StatusResponse:
         """One ingest of the namespace."""
@@ -175,6 +159,31 @@ class Content:
                 request = await call.receive()
         finally:
             arriving.close()
+
+
+def _part(request: messages.ReadContentRequest, length: int) -> tuple[int, int]:
+    """Where what a client wants of a blob begins and ends. Raises StatusError."""
+    position = max(0, request.offset)
+    if position > length:
+        raise StatusError(OUT_OF_RANGE, f"content {request.digest}: read past object length {length} bytes")
+    return position, min(length, position + (request.size if request.size > 0 else length))
+
+
+async def _chunks(
+    context: Context, call: Call, digest: str, position: int, end: int
+) -> AsyncIterator[messages.ReadContentResponse]:
+    descriptor = context.content.open(digest)
+    try:
+        sent = 0
+        while position < end:
+            data = await call.run(os.pread, descriptor, min(_CHUNK_BYTES, end - position), position)
+            if not data:
+                break
+            yield messages.ReadContentResponse(offset=sent, data=data)
+            position += len(data)
+            sent += len(data)
+    finally:
+        os.close(descriptor)
 
 
 def _need(context: Context, digest: str) -> Note:

@@ -4,6 +4,7 @@ A handler is a method of a service's implementation:
 
     def version(self, call, request): return VersionResponse(...)          # microseconds, on the loop
     async def create(self, call, request): return await call.run(...)      # anything longer
+    def read(self, call, request): return (ReadContentResponse(...),)      # few answers, all there already
     async def subscribe(self, call, request): yield Envelope(...)          # many answers
     async def write(self, call): async for request in call: await call.send(...)
 
@@ -244,6 +245,8 @@ class Call:
             return
         if isinstance(result, Message):
             self._answer(result)
+        elif isinstance(result, tuple):
+            self._answer_all(result)
         elif hasattr(result, "__anext__"):
             self._spawn(self._send_all(result))
         else:
@@ -293,6 +296,16 @@ class Call:
                 return
         self._close()
         self._finish(data, None)
+
+    def _answer_all(self, responses: tuple[Message, ...]) -> None:
+        try:
+            encoded = [response.encode() for response in responses]
+        except Exception as error:
+            self._answer_error(error)
+            return
+        for data in encoded:
+            self._write(data)
+        self._answer(None)
 
     def _answer_error(self, error: BaseException) -> None:
         if not is_foreseen(error) and not isinstance(error, asyncio.CancelledError):

@@ -14,8 +14,8 @@ class Route:
     """A method and who carries it out.
 
     handler: called with the call and, unless the client streams, the request. It returns the
-    response, or a coroutine that does; where the server streams an asynchronous generator of
-    responses, or a coroutine that sends them itself.
+    response, or a coroutine that does; where the server streams a tuple of the responses, an
+    asynchronous generator of them, or a coroutine that sends them itself.
     """
 
     __slots__ = ("handler", "method", "service")
