@@ -277,11 +277,15 @@ class Cgroup:
             raise FailedPrecondition("this machine has no freezer cgroup: nothing can be paused")
 
     def thaw(self) -> None:
-        """Let everything run again; nothing happens when it does already."""
-        if "freezer" in self.paths:
-            write(f"{self.paths['freezer']}/freezer.state", "THAWED")
-        elif UNIFIED in self.paths:
-            write(f"{self.paths[UNIFIED]}/cgroup.freeze", "0")
+        """Let everything run again; nothing happens when it does already, or when the cgroup is gone."""
+        try:
+            if "freezer" in self.paths:
+                write(f"{self.paths['freezer']}/freezer.state", "THAWED")
+            elif UNIFIED in self.paths:
+                write(f"{self.paths[UNIFIED]}/cgroup.freeze", "0")
+        except OSError as error:
+            if not gone(error):
+                raise
 
     def frozen(self) -> bool:
         """Whether the cgroup itself was frozen (not merely one above it)."""
@@ -294,7 +298,7 @@ class Cgroup:
         """
         unified = self.paths.get(UNIFIED)
         if signal == 9 and unified and processes.kill_unified(unified) and len(self._directories()) == 1:
-            self._release()
+            self.thaw()
             return
         was_frozen = self.frozen()
         try:
@@ -307,7 +311,7 @@ class Cgroup:
             return
         finally:
             if signal == 9 or not was_frozen:
-                self._release()
+                self.thaw()
 
     def _hold(self) -> None:
         """Freeze where that can be done: signals then meet everyone, and no pid is another's."""
@@ -315,13 +319,6 @@ class Cgroup:
             self.freeze()
         except (FailedPrecondition, Unavailable):
             pass
-
-    def _release(self) -> None:
-        try:
-            self.thaw()
-        except OSError as error:
-            if not gone(error):
-                raise
 
     def destroy(self, *, timeout_s: float = 5.0) -> None:
         """Remove the directories and all below them; those that are gone already do not matter.
