@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from cloche.image.registry import Registry
 from cloche.spec import reference
 from cloche.spec.image import OCI_LAYER_GZIP, Descriptor
 from tests import daemons
+from tests.image.certificates import make_authority, server_context
 from tests.image.wire import Answer, Asked, StubRegistry, digest_of
 
 ME = Credentials("me", "secret")
@@ -215,25 +214,12 @@ def test_a_realm_that_is_no_web_address_is_refused(server: TokenServer, realm: s
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate authority of the tests' own, with a certificate for 127.0.0.1: ca.pem, server.pem."""
-    directory = tmp_path_factory.mktemp("ca")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    key_usage = "keyUsage=critical,keyCertSign,cRLSign"
-    openssl(*new, "-subj", "/CN=Test CA", "-addext", key_usage, "-keyout", "ca.key", "-out", "ca.pem")
-    issued = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
-    leaf = ("-addext", "basicConstraints=critical,CA:FALSE")
-    openssl(*new, *issued, *leaf, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.pem")
-    return directory
+    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
 def secured(authority: Path) -> Iterator[StubRegistry]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority / "server.pem", authority / "server.key")
-    with StubRegistry(context) as running:
+    with StubRegistry(server_context(authority)) as running:
         running.add_blob(BLOB)
         running.add_image("1", [(BLOB, digest_of(BLOB))])
         yield running

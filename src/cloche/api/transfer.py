@@ -234,6 +234,10 @@ def _plain_http(registry: messages.OCIRegistry) -> bool | None:
     return {"http": True, "https": False}.get(scheme)
 
 
+def _hosts_dir(registry: messages.OCIRegistry) -> str:
+    return registry.resolver.host_dir if registry.resolver else ""
+
+
 def _pull(
     context: Context,
     source: messages.OCIRegistry,
@@ -252,6 +256,7 @@ def _pull(
         platform=_platform(destination),
         auth=auth,
         plain_http=_plain_http(source),
+        hosts_dir=_hosts_dir(source),
         progress=told,
         owner=context.owner().name,
     )
@@ -275,6 +280,7 @@ def _push(
         platform=_platform(source),
         auth=auth,
         plain_http=_plain_http(destination),
+        hosts_dir=_hosts_dir(destination),
         progress=told,
     )
 

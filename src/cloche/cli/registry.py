@@ -60,6 +60,10 @@ def _progress(descriptor: int, *, push: bool = False) -> Bars | Lines:
 def _access(parsed: Parsed) -> dict[str, Any]:
     """How the registry is spoken to, as the engine takes it. Raises InvalidArgument."""
     access: dict[str, Any] = {"skip_verify": parsed.on("skip-verify")}
+    if (directory := parsed.text("hosts-dir")) is not None:
+        if not os.path.isdir(directory):
+            raise InvalidArgument(f"--hosts-dir {directory}: there is no such directory")
+        access["hosts_dir"] = directory
     if "plain-http" in parsed.given():
         access["plain_http"] = parsed.on("plain-http")
     if (authority := parsed.text("tlscacert")) is not None:
@@ -140,6 +144,7 @@ _REGISTRY = (
     "Registry",
     (
         ("plain-http", "", "bool", "Speak HTTP without TLS (tried without asking on this machine only)"),
+        ("hosts-dir", "", "string", "Read hosts.toml and certificates of registries below this directory"),
         ("skip-verify", "k", "bool", "Accept any TLS certificate"),
         ("tlscacert", "", "string", "Trust the certificates of this PEM file too"),
         ("user", "u", "string", "User and password (USER:PASSWORD; default: what docker login has stored)"),

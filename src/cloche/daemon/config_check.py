@@ -6,6 +6,7 @@ from cloche.daemon import config_tables as tables
 from cloche.daemon.config_tables import Each, Free, Span
 from cloche.daemon.toml_text import key
 from cloche.errors import InvalidArgument
+from cloche.spec import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ _KINDS = {
     str: "a text",
     list: "a list of texts",
 }
-_SPAN_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def check(tree: Mapping[str, Any], file: str) -> list[str]:
@@ -96,13 +96,5 @@ def read_span(text: str) -> float:
     rest = text.removeprefix("-")
     if rest in ("", "0"):
         return 0.0
-    total = 0.0
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        rest = rest[len(number) :]
-        unit = rest[: len(rest) - len(rest.lstrip("nuµmsh"))]
-        rest = rest[len(unit) :]
-        if unit not in _SPAN_UNITS or number in ("", ".") or number.count(".") > 1:
-            raise InvalidArgument(f"{text[:40]!r} is no length of time: write it like 1h30m or 100ms")
-        total += float(number) * _SPAN_UNITS[unit]
+    total = duration.seconds(rest)
     return -total if text.startswith("-") else total

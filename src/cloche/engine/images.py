@@ -231,6 +231,7 @@ class Images:
         plain_http: bool | None = None,
         skip_verify: bool = False,
         ca: tuple[str, ...] = (),
+        hosts_dir: str = "",
         progress: Progress | None = None,
         cancelled: Event | None = None,
     ) -> Image:
@@ -238,7 +239,8 @@ class Images:
 
         auth: credentials; None looks in Docker's configuration. plain_http: True and False force HTTP
         and HTTPS; None tries HTTP on this machine only. skip_verify: accept any TLS certificate.
-        ca: PEM files trusted beside the system's. cancelled: set it to have the pull end soon.
+        ca: PEM files trusted beside the system's. hosts_dir: where registries are configured, in place of
+        /etc/containerd/certs.d and /etc/docker/certs.d. cancelled: set it to have the pull end soon.
         Raises NotFound, PermissionDenied, Unavailable and DataLoss as the registry gives cause, Cancelled.
         """
         from cloche.image.pull import pull
@@ -254,6 +256,7 @@ class Images:
             plain_http=plain_http,
             skip_verify=skip_verify,
             ca=ca,
+            hosts_dir=hosts_dir,
             progress=progress,
             cancelled=cancelled,
             owner=self._context.owner().name,
@@ -269,6 +272,7 @@ class Images:
         plain_http: bool | None = None,
         skip_verify: bool = False,
         ca: tuple[str, ...] = (),
+        hosts_dir: str = "",
         progress: Progress | None = None,
         cancelled: Event | None = None,
     ) -> Descriptor:
@@ -289,6 +293,7 @@ class Images:
             plain_http=plain_http,
             skip_verify=skip_verify,
             ca=ca,
+            hosts_dir=hosts_dir,
             progress=progress,
             cancelled=cancelled,
         )

@@ -14,7 +14,10 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+    from cloche.image.hosts import Host
 
 _DOCKER_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
 _HELPER_TIMEOUT_S = 60
@@ -47,6 +50,13 @@ class Credentials(Record):
         return cls(username, password)
 
 
+class Stored(Record):
+    """Credentials, and the place that they came from, in words."""
+
+    credentials: Credentials
+    origin: str
+
+
 def config_path() -> str:
     """Where Docker's client configuration is: $DOCKER_CONFIG/config.json or ~/.docker/config.json."""
     directory = os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
@@ -54,7 +64,19 @@ def config_path() -> str:
 
 
 def find(domain: str, path: str | None = None) -> Credentials | None:
-    """The credentials stored for a registry, None where there are none.
+    """The credentials stored for a registry, None where there are none; see `locate`."""
+    found = locate(domain, path)
+    return found.credentials if found else None
+
+
+def of_mirrors(hosts: Iterable[Host]) -> dict[str, Credentials]:
+    """What is stored for the mirrors among some hosts, by their host[:port]. Errors as `locate`."""
+    found = {host.authority: find(host.authority) for host in hosts if host.is_mirror}
+    return {authority: each for authority, each in found.items() if each is not None}
+
+
+def locate(domain: str, path: str | None = None) -> Stored | None:
+    """The credentials stored for a registry and where they were found, None where there are none.
 
     domain: a reference's domain (`docker.io`, `localhost:5000`). path: the configuration to read;
     one that does not exist holds nothing. A helper named for the domain goes before the general
@@ -73,11 +95,13 @@ def find(domain: str, path: str | None = None) -> Credentials | None:
         for key in keys:
             found = _ask_helper(helper, key)
             if found is not None:
-                return found
+                return Stored(found, f"docker-credential-{helper} for {key}, which {path} names")
     entries = {_host(key): value for key, value in (config.nested("auths") or {}).items()}
     for key in keys:
         if _host(key) in entries:
-            return _read_entry(entries[_host(key)], f"{path}: auths[{key!r}]")
+            place = f"{path}: auths[{key!r}]"
+            entry = _read_entry(entries[_host(key)], place)
+            return Stored(entry, place) if entry else None
     return None
 
 

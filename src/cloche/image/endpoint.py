@@ -27,6 +27,7 @@ class Endpoint:
 
     def __init__(self, host: Host, credentials: Credentials | None, cancelled: threading.Event) -> None:
         self._credentials = credentials
+        self.has_login = credentials is not None
         self._cancelled = cancelled
         self._settled = host.scheme != ""
         self._settling = threading.Lock()
@@ -36,6 +37,11 @@ class Endpoint:
         self.host = host
         self._transport = Transport(host, self._cancelled)
         self._authenticator = Authenticator(self._transport, self._credentials)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether anything was ever heard from it."""
+        return self._transport.has_answered
 
     @property
     def cancelled(self) -> threading.Event:

@@ -22,9 +22,11 @@ class Host(Record):
     authority: host[:port], as in a URL. scheme: "https", "http", or "" to find out: plain HTTP is
     tried and given up where the server turns out to speak TLS (loopback addresses only).
     prefix: path under which the API lives. verify: whether TLS certificates are checked. ca: paths
-    of PEM files trusted beside the system's. client_certificate: paths of certificate and key.
-    headers: sent with every request. namespace: the registry that a mirror stands for, which it
-    learns from the query `ns=`; empty for the registry itself.
+    of PEM files trusted beside the system's. client_certificates: paths of certificates and keys;
+    an empty key is in the certificate's file. headers: sent with every request. namespace: the
+    registry that another host stands for, which it learns from the query `ns=`; empty for the
+    registry itself. is_mirror: whether logins for the registry are none of its business. origin:
+    what says so, as FILE:LINE; empty for what holds without configuration.
     """
 
     authority: str
@@ -33,10 +35,12 @@ class Host(Record):
     capabilities: frozenset[str] = EVERYTHING
     verify: bool = True
     ca: tuple[str, ...] = ()
-    client_certificate: tuple[str, str] | None = None
+    client_certificates: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = {}
     namespace: str = ""
     connect_timeout_s: float = 15.0
+    is_mirror: bool = False
+    origin: str = ""
 
     @property
     def name(self) -> str:
@@ -51,7 +55,7 @@ def of_domain(
     plain_http: bool | None = None,
     skip_verify: bool = False,
     ca: tuple[str, ...] = (),
-    client_certificate: tuple[str, str] | None = None,
+    client_certificates: tuple[tuple[str, str], ...] = (),
 ) -> Host:
     """The host that a reference's domain names.
 
@@ -62,10 +66,16 @@ def of_domain(
     scheme = "https"
     if plain_http:
         scheme = "http"
-    elif plain_http is None and is_loopback(domain) and not (skip_verify or ca or client_certificate):
+    elif plain_http is None and is_loopback(domain) and not (skip_verify or ca or client_certificates):
         scheme = "https" if domain.endswith(":443") else ""
-    authority = _DOCKER_HUB if domain == DEFAULT_DOMAIN else domain
-    return Host(authority, scheme, verify=not skip_verify, ca=ca, client_certificate=client_certificate)
+    return Host(
+        authority(domain), scheme, verify=not skip_verify, ca=ca, client_certificates=client_certificates
+    )
+
+
+def authority(domain: str) -> str:
+    """host[:port] of the server that a reference's domain names: Docker Hub's has another name."""
+    return _DOCKER_HUB if domain == DEFAULT_DOMAIN else domain
 
 
 def is_loopback(authority: str) -> bool:

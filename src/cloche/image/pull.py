@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import os
 
-from cloche.image import closure, fetch, resolve
+from cloche.image import closure, fetch, hosts_directory, resolve
 from cloche.image import credentials as stored_credentials
-from cloche.image import hosts as registries
 from cloche.image import progress as news
 from cloche.image.fetch import Fetcher
 from cloche.image.progress import Progress
@@ -56,6 +55,7 @@ def pull(
     skip_verify: bool = False,
     ca: tuple[str, ...] = (),
     hosts: Sequence[Host] | None = None,
+    hosts_dir: str = "",
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
     owner: str = "",
@@ -67,6 +67,7 @@ def pull(
     platform: which of an index's images; this machine's by default.
     auth: credentials; None looks in Docker's configuration, empty ones stay anonymous.
     plain_http, skip_verify, ca: see hosts.of_domain. hosts: ask these instead, in this order.
+    hosts_dir: where registries are configured; see hosts_directory.directories.
     cancelled: set it to have the pull end soon with Cancelled; it is set when the pull has failed.
     owner: the liveness file that the pull's lease dies with (store.leases); a day's lease without.
     workers: how many layers arrive at once.
@@ -76,8 +77,13 @@ def pull(
     if auth is None:
         auth = stored_credentials.find(wanted.domain)
     if hosts is None:
-        hosts = (registries.of_domain(wanted.domain, plain_http=plain_http, skip_verify=skip_verify, ca=ca),)
-    with Registry(wanted, hosts, credentials=auth, cancelled=cancelled) as registry:
+        hosts = hosts_directory.hosts_of(
+            wanted.domain, hosts_dir, plain_http=plain_http, skip_verify=skip_verify, ca=ca
+        )
+    mirrors = stored_credentials.of_mirrors(hosts)
+    with Registry(
+        wanted, hosts, credentials=auth, mirror_credentials=mirrors, cancelled=cancelled
+    ) as registry:
         task = _Pull(wanted, registry, content, metadata, namespace, progress or Progress())
         with _Lease(metadata, namespace, owner) as lease:
             return task.run(resolve.completed(platform), snapshotter, lease, workers)

@@ -11,8 +11,7 @@ import threading
 
 from cloche.errors import ClocheError, DataLoss, NotFound, Unavailable
 from cloche.image import credentials as stored_credentials
-from cloche.image import fetch, resolve
-from cloche.image import hosts as registries
+from cloche.image import fetch, hosts_directory, resolve
 from cloche.image import progress as news
 from cloche.image.endpoint import Endpoint
 from cloche.image.progress import BlobStatus, Progress
@@ -55,6 +54,7 @@ def push(
     skip_verify: bool = False,
     ca: tuple[str, ...] = (),
     host: Host | None = None,
+    hosts_dir: str = "",
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
     workers: int = _WORKERS,
@@ -71,10 +71,17 @@ def push(
         row = images.get(tx, namespace, image or str(wanted))
     if row is None:
         raise NotFound(f"image {image or wanted}: there is none of that name here to push")
-    if auth is None:
-        auth = stored_credentials.find(wanted.domain)
     if host is None:
-        host = registries.of_domain(wanted.domain, plain_http=plain_http, skip_verify=skip_verify, ca=ca)
+        host = hosts_directory.pushed_to(
+            hosts_directory.hosts_of(
+                wanted.domain, hosts_dir, plain_http=plain_http, skip_verify=skip_verify, ca=ca
+            ),
+            str(wanted),
+        )
+    if host.is_mirror:
+        auth = stored_credentials.find(host.authority)
+    elif auth is None:
+        auth = stored_credentials.find(wanted.domain)
     target = Descriptor(row.target.media_type, row.target.digest, row.target.size)
     closure = _Closure(content, str(wanted), platform).of(target)
     sources = _Sources(metadata, namespace, wanted)

@@ -16,7 +16,7 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
     from cloche.image.credentials import Credentials
@@ -83,7 +83,9 @@ class Registry:
     """The hosts of one repository, asked in turn. Safe to use from several threads.
 
     reference: names the repository; its tag or digest is what `resolve` asks for. hosts: mirrors
-    first, the registry itself last. cancelled: set it to end every request soon with Cancelled.
+    first, the registry itself last. credentials: for the registry itself. mirror_credentials: those of
+    mirrors, by host[:port]; no mirror sees the registry's. cancelled: set it to end every request
+    soon with Cancelled.
     """
 
     def __init__(
@@ -92,14 +94,19 @@ class Registry:
         hosts: Sequence[Host],
         *,
         credentials: Credentials | None = None,
+        mirror_credentials: Mapping[str, Credentials] | None = None,
         cancelled: threading.Event | None = None,
     ) -> None:
         self.reference = reference
         self.cancelled = cancelled or threading.Event()
         self._live: weakref.WeakSet[Blob] = weakref.WeakSet()
         self._live_lock = threading.Lock()
-        self._with_login = credentials is not None
-        self._endpoints = [Endpoint(host, credentials, self.cancelled) for host in hosts]
+        logins = mirror_credentials or {}
+        self._endpoints = [
+            Endpoint(host, logins.get(host.authority) if host.is_mirror else credentials, self.cancelled)
+            for host in hosts
+        ]
+        self._given_up: set[Endpoint] = set()
         self._pull_scope = f"repository:{reference.path}:pull"
 
     def cancel(self) -> None:
@@ -162,7 +169,7 @@ class Registry:
         """Ask one host after the other until one has it; the last one's refusal counts."""
         failure: ClocheError = NotFound(f"{self.reference}: no configured host may be asked for it")
         for endpoint in self._endpoints:
-            if capability not in endpoint.host.capabilities:
+            if capability not in endpoint.host.capabilities or endpoint in self._given_up:
                 continue
             try:
                 return ask(endpoint)
@@ -170,6 +177,9 @@ class Registry:
                 if self.cancelled.is_set():
                     raise
                 failure = error
+                if not endpoint.has_answered and endpoint is not self._endpoints[-1]:
+                    # Each layer would wait for the same dead mirror once more.
+                    self._given_up.add(endpoint)
         raise failure
 
     def _request(
@@ -184,7 +194,7 @@ class Registry:
         except ClocheError as error:
             raise type(error)(f"{what}: {error}") from error
         if response.status not in (200, 206):
-            raise refusal(response, what, endpoint.host.name, with_login=self._with_login)
+            raise refusal(response, what, endpoint.host.name, with_login=endpoint.has_login)
         return response
 
     def _head(self, endpoint: Endpoint) -> Resolved:
@@ -234,7 +244,7 @@ class Registry:
         """Check that the answer can be this blob before a byte of it is read."""
         what = f"{self.reference}: {descriptor.digest}"
         if response.status not in (200, 206):
-            raise refusal(response, what, host, with_login=self._with_login)
+            raise refusal(response, what, host, with_login=False)
         skip_bytes = offset
         if response.status == 206:
             skip_bytes = offset - _range_start(response)

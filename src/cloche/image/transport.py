@@ -102,12 +102,15 @@ class Response:
 
 
 class Transport:
-    """Requests to a host and wherever it redirects to. Safe to use from several threads."""
+    """Requests to a host and wherever it redirects to. Safe to use from several threads.
+
+    has_answered: whether anything was ever heard from it.
+    """
 
     def __init__(self, host: Host, cancelled: threading.Event) -> None:
         self.host = host
         self.cancelled = cancelled
-        self._answered = False
+        self.has_answered = False
         timeout = urllib3.Timeout(connect=host.connect_timeout_s, read=_READ_TIMEOUT_S)
         self._pools = urllib3.PoolManager(
             num_pools=_CONNECTIONS,
@@ -142,10 +145,10 @@ class Transport:
                 response = self._follow(method, url, headers, body, redirects)
             except (HTTPError, OSError) as error:
                 # A host that never answered is more likely misspelt than busy.
-                if isinstance(error, SSLError) or not self._answered or not retries.again():
+                if isinstance(error, SSLError) or not self.has_answered or not retries.again():
                     raise self._unreachable(url, error) from error
                 continue
-            self._answered = True
+            self.has_answered = True
             if response.status not in RETRIED_STATUSES:
                 return response
             if not retries.again(retry_after_s(response.headers.get("Retry-After"))):
@@ -205,8 +208,7 @@ def _tls_context(host: Host) -> ssl.SSLContext:
             context.load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError) as error:
         raise FailedPrecondition(f"{host.name}: certificates of {path}: {error}") from None
-    if host.client_certificate is not None:
-        certificate, key = host.client_certificate
+    for certificate, key in host.client_certificates:
         try:
             context.load_cert_chain(certificate, key or None)
         except (OSError, ssl.SSLError) as error:

@@ -10,6 +10,7 @@ from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.formats import json_text
 from cloche.runtime.face.invocation import Command, Invocation
+from cloche.spec import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,21 +19,13 @@ if TYPE_CHECKING:
     from cloche.kernel.cgroups.oom import OomWatch
     from cloche.runtime.container import Container
 
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
 
 def duration_s(text: str) -> float:
     """Seconds of a duration as Go's programs take it: 500ms, 1.5s, 1h30m. Raises InvalidArgument."""
-    total, rest = 0.0, text
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        rest = rest[len(number) :]
-        unit = rest[: len(rest) - len(rest.lstrip("nuµmsh"))]
-        rest = rest[len(unit) :]
-        if unit not in _UNITS_S or number.count(".") > 1 or not number.strip("."):
-            raise InvalidArgument(f"--interval {text}: must be a duration such as 500ms or 5s")
-        total += float(number) * _UNITS_S[unit]
-    return total
+    try:
+        return duration.seconds(text)
+    except InvalidArgument:
+        raise InvalidArgument(f"--interval {text}: must be a duration such as 500ms or 5s") from None
 
 
 def _put(event: dict[str, Any]) -> None:
