@@ -141,6 +141,10 @@ def test_without_a_manager_the_user_is_told_what_is_missing(home: Path) -> None:
     assert "neither XDG_RUNTIME_DIR nor DBUS_SESSION_BUS_ADDRESS is set" in last_line(done)
 
 
+def _is_failed(unit: str) -> bool:
+    return subprocess.run([peer("systemctl"), "--quiet", "is-failed", unit], check=False).returncode == 0
+
+
 @pytest.fixture
 def leaf(root: None) -> Iterator[Path]:
     """A part of cgroup2 that was given to the user, and the cgroup in it where he sits."""
@@ -199,8 +203,10 @@ def test_who_insists_on_cgroups_is_told_where_he_has_none(home: Path) -> None:
 def test_a_container_can_be_deleted_after_its_user_has_logged_out(managed: Account) -> None:
     managed.made()
     manager = f"user@{USER}.service"
-    subprocess.run([peer("systemctl"), "stop", manager], check=True)
+    # At once: asked politely, the container's first process would not end for a minute and a half.
+    subprocess.run([peer("systemctl"), "kill", "--signal=KILL", manager], check=True)
     try:
+        wait_until(lambda: _is_failed(manager))
         deleted = managed("delete", "--force", "c1")
         assert deleted.returncode == 0, deleted.stderr
         assert managed("list", "-q").stdout == ""
