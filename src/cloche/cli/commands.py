@@ -48,11 +48,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "image prune": ("images", "PRUNE", "Remove images that nothing uses"),
     "image inspect": ("inspection", "IMAGE_INSPECT", "Show all that is known about images"),
     "image from-host": ("transfer", "FROM_HOST", "Make an image of this machine's own programs"),
+    "registry explain": ("registry_explain", "EXPLAIN", "Ask each host of an image's registry, and tell why"),
     "system df": ("system", "DF", "Show what takes room on the disk"),
     "system prune": ("system", "PRUNE", "Remove stopped containers and unused images"),
 }
 
-# The words after `container`, `image` and `system`, and the command each stands for.
+# The words after `container`, `image`, `registry` and `system`, and the command each stands for.
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "container": (
         "Manage containers",
@@ -98,6 +99,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "tag": "tag",
         },
     ),
+    "registry": ("Look at registries", {"explain": "registry explain"}),
     "system": (
         "Look at and clean this installation",
         {"df": "system df", "fsck": "fsck", "info": "info", "prune": "system prune"},

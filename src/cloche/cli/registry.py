@@ -57,26 +57,26 @@ def _progress(descriptor: int, *, push: bool = False) -> Bars | Lines:
     return pull_progress.Lines(descriptor, words)
 
 
-def _access(parsed: Parsed) -> dict[str, Any]:
+def access(parsed: Parsed) -> dict[str, Any]:
     """How the registry is spoken to, as the engine takes it. Raises InvalidArgument."""
-    access: dict[str, Any] = {"skip_verify": parsed.on("skip-verify")}
+    found: dict[str, Any] = {"skip_verify": parsed.on("skip-verify")}
     if (directory := parsed.text("hosts-dir")) is not None:
         if not os.path.isdir(directory):
             raise InvalidArgument(f"--hosts-dir {directory}: there is no such directory")
-        access["hosts_dir"] = directory
+        found["hosts_dir"] = directory
     if "plain-http" in parsed.given():
-        access["plain_http"] = parsed.on("plain-http")
+        found["plain_http"] = parsed.on("plain-http")
     if (authority := parsed.text("tlscacert")) is not None:
         if not os.path.isfile(authority):
             raise InvalidArgument(f"--tlscacert {authority}: there is no such file")
-        access["ca"] = (authority,)
-    if access.get("plain_http") and (access["skip_verify"] or authority is not None):
+        found["ca"] = (authority,)
+    if found.get("plain_http") and (found["skip_verify"] or authority is not None):
         raise InvalidArgument("--plain-http: cannot go with --skip-verify or --tlscacert, which are of TLS")
     if (user := parsed.text("user")) is not None:
         from cloche.image.credentials import Credentials
 
-        access["auth"] = Credentials.from_user(user)
-    return access
+        found["auth"] = Credentials.from_user(user)
+    return found
 
 
 def _tell_default_tag(name: str) -> None:
@@ -86,17 +86,17 @@ def _tell_default_tag(name: str) -> None:
 
 
 def _pull(session: Session, parsed: Parsed) -> int:
-    name, quiet, access = parsed.arguments[0], parsed.on("quiet"), _access(parsed)
+    name, quiet, given = parsed.arguments[0], parsed.on("quiet"), access(parsed)
     reference = references.parse(name)
     if not quiet:
         _tell_default_tag(name)
-    fetch(session.engine, name, platform=parsed.text("platform") or "", quiet=quiet, **access)
+    fetch(session.engine, name, platform=parsed.text("platform") or "", quiet=quiet, **given)
     line(str(reference))
     return 0
 
 
 def _push(session: Session, parsed: Parsed) -> int:
-    name, quiet, access = parsed.arguments[0], parsed.on("quiet"), _access(parsed)
+    name, quiet, given = parsed.arguments[0], parsed.on("quiet"), access(parsed)
     reference = references.parse(name)
     if reference.digest:
         raise InvalidArgument("cannot push a digest reference: give the image a tag")
@@ -106,7 +106,7 @@ def _push(session: Session, parsed: Parsed) -> int:
             _tell_default_tag(name)
         line(f"The push refers to repository [{reference.name}]")
     for tag in _tags(session, parsed, reference):
-        _push_one(session, f"{repository}:{tag}", tag, parsed, access)
+        _push_one(session, f"{repository}:{tag}", tag, parsed, given)
     if quiet:
         line(reference.name if parsed.on("all-tags") else str(reference))
     return 0
@@ -140,7 +140,7 @@ def _push_one(session: Session, name: str, tag: str, parsed: Parsed, access: dic
 
 _PLATFORM = ("platform", "", "string", "Platform of the image: os/architecture[/variant]")
 _QUIET = ("quiet", "q", "bool", "Print only the image's full name")
-_REGISTRY = (
+ACCESS = (
     "Registry",
     (
         ("plain-http", "", "bool", "Speak HTTP without TLS (tried without asking on this machine only)"),
@@ -154,7 +154,7 @@ _REGISTRY = (
 PULL = Command(
     "[OPTIONS] NAME[:TAG|@DIGEST]",
     _pull,
-    groups=(("Options", (_PLATFORM, _QUIET)), _REGISTRY),
+    groups=(("Options", (_PLATFORM, _QUIET)), ACCESS),
     minimum=1,
     maximum=1,
 )
@@ -163,7 +163,7 @@ PUSH = Command(
     _push,
     groups=(
         ("Options", (("all-tags", "a", "bool", "Push every tag of the repository"), _PLATFORM, _QUIET)),
-        _REGISTRY,
+        ACCESS,
     ),
     minimum=1,
     maximum=1,

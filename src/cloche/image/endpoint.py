@@ -74,10 +74,7 @@ class Endpoint:
         status of 401 coming back is final. Raises Unavailable where the host cannot be reached.
         """
         self._settle()
-        url = path if "://" in path else f"{self._base()}{path}"
-        named = {"ns": self.host.namespace} if self.host.namespace else {}
-        if query or named:
-            url += ("&" if "?" in url else "?") + urlencode({**(query or {}), **named})
+        url = self.url(path, query)
         for attempt in range(_AUTHENTICATION_ROUNDS):
             sent = {"User-Agent": _USER_AGENT, **self.host.headers, **(headers or {})}
             shown = self._authenticator.header(scope)
@@ -99,6 +96,14 @@ class Endpoint:
                 break
             response.close()
         return response
+
+    def url(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """What a request for `path` asks for; its scheme is known after the first request."""
+        url = path if "://" in path else f"{self._base()}{path}"
+        named = {"ns": self.host.namespace} if self.host.namespace else {}
+        if query or named:
+            url += ("&" if "?" in url else "?") + urlencode({**(query or {}), **named})
+        return url
 
     def request_elsewhere(
         self, method: str, url: str, headers: Mapping[str, str], body: Readable | None = None

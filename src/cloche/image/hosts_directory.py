@@ -53,7 +53,7 @@ def hosts_of(
         return (registries.of_domain(domain, plain_http=plain_http, skip_verify=skip_verify, ca=ca),)
     *others, own = found
     if skip_verify or ca:
-        scheme = "https" if plain_http is None and not own.origin else own.scheme
+        scheme = "https" if plain_http is None and not own.scheme else own.scheme
         own = own.replace(scheme=scheme, verify=own.verify and not skip_verify, ca=(*own.ca, *ca))
     if plain_http is not None:
         own = own.replace(scheme="http" if plain_http else "https")

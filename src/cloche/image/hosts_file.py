@@ -62,7 +62,7 @@ class _Reader:
         own = self._tls(table)
         # Without `server`, containerd looks at nothing else here: the registry itself can everything.
         host = registries.of_domain(self._domain, skip_verify=own.pop("verify", True) is False, **own)
-        return host.replace(headers=_headers(table), **_timeout(table))
+        return host.replace(headers=_headers(table), origin=self._path, **_timeout(table))
 
     def _host(self, url: str, table: Fields, origin: str) -> Host:
         name = f"{self._path}: {url[:200]!r}"

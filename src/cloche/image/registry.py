@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     _Result = TypeVar("_Result")
 
-_ACCEPT = ", ".join((*documents.INDEX_TYPES, *documents.MANIFEST_TYPES, "*/*"))
+ACCEPT = ", ".join((*documents.INDEX_TYPES, *documents.MANIFEST_TYPES, "*/*"))
 _CHUNK_BYTES = 1 << 20
 
 
@@ -202,7 +202,7 @@ class Registry:
         what = str(self.reference)
         try:
             response = endpoint.request(
-                "HEAD", f"/{self.reference.path}/{path}", scope=self._pull_scope, headers={"Accept": _ACCEPT}
+                "HEAD", f"/{self.reference.path}/{path}", scope=self._pull_scope, headers={"Accept": ACCEPT}
             )
         except ClocheError as error:
             raise type(error)(f"{what}: {error}") from error
@@ -220,7 +220,7 @@ class Registry:
 
     def _get(self, endpoint: Endpoint, pointer: str) -> Resolved:
         """GET a manifest by tag or digest and check what says what it is."""
-        with self._request(endpoint, "GET", f"manifests/{pointer}", {"Accept": _ACCEPT}) as response:
+        with self._request(endpoint, "GET", f"manifests/{pointer}", {"Accept": ACCEPT}) as response:
             try:
                 data = response.read_all(documents.DOCUMENT_LIMIT_BYTES)
             except (DataLoss, Unavailable) as error:

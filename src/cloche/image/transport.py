@@ -197,7 +197,7 @@ class Transport:
     def _unreachable(self, url: str, error: Exception) -> Exception:
         place = urlsplit(url).netloc
         if isinstance(error, SSLError):
-            return Unavailable(f"{place}: {_tls_reason(error)}")
+            return Unavailable(f"{place}: {_tls_reason(error, place)}")
         return Unavailable(f"{place}: {_reason(error)}")
 
 
@@ -221,13 +221,14 @@ def _tls_context(host: Host) -> ssl.SSLContext:
     return context
 
 
-def _tls_reason(error: SSLError) -> str:
+def _tls_reason(error: SSLError, place: str) -> str:
     text = str(error)
     if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower():
         return "does not speak TLS; if plain HTTP is meant, allow it with --plain-http"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         cause = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-        return f"its certificate is not trusted ({cause or 'unknown issuer'}); trust its CA with --tlscacert"
+        remedy = f"trust its CA with --tlscacert, or put it at /etc/docker/certs.d/{place}/ca.crt"
+        return f"its certificate is not trusted ({cause or 'unknown issuer'}); {remedy}"
     return f"TLS failed: {text[:200]}"
 
 
