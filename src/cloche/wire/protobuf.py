@@ -27,6 +27,7 @@ from cloche.wire.protobuf_values import (
     read_tag,
     read_varint,
     skip,
+    tag_of,
     write_varint,
 )
 
@@ -51,7 +52,7 @@ class Field:
     `optional`, and members of a oneof).
     """
 
-    __slots__ = ("key", "kind", "message", "name", "number", "optional", "repeated")
+    __slots__ = ("key", "kind", "message", "name", "number", "optional", "repeated", "tag")
 
     def __init__(
         self,
@@ -70,6 +71,9 @@ class Field:
         self.repeated = repeated
         self.optional = optional
         self.key = key
+        # Map entries and packed numbers are bytes behind their length, as messages are.
+        wire = LENGTH if repeated or key is not None else kind.wire
+        self.tag = bytes((number << 3 | wire,)) if number < 16 else tag_of(number, wire)
 
     @property
     def default(self) -> object:
@@ -143,9 +147,10 @@ class Message:
                 if value:
                     _write_repeated(out, field, value)
             elif field.kind is MESSAGE:
-                _write_bytes(out, field.number, value.encode())
+                _write_bytes(out, field.tag, value.encode())
             elif value or field.optional or (type(value) is float and str(value) == "-0.0"):
-                _write_value(out, field.number, field.kind, value)
+                out += field.tag
+                field.kind.write(out, value)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -221,40 +226,37 @@ def _stop(data: bytes, position: int, end: int) -> tuple[int, int]:
     return position + length, position
 
 
-def _write_bytes(out: bytearray, number: int, data: bytes | bytearray) -> None:
-    write_varint(out, number << 3 | LENGTH)
+def _write_bytes(out: bytearray, tag: bytes, data: bytes | bytearray) -> None:
+    out += tag
     write_varint(out, len(data))
     out += data
-
-
-def _write_value(out: bytearray, number: int, kind: Kind, value: Any) -> None:
-    write_varint(out, number << 3 | kind.wire)
-    kind.write(out, value)
 
 
 def _write_repeated(out: bytearray, field: Field, items: Sequence[Any]) -> None:
     kind = field.kind
     if kind is MESSAGE:
         for item in items:
-            _write_bytes(out, field.number, item.encode())
+            _write_bytes(out, field.tag, item.encode())
     elif kind.wire == LENGTH:
         for item in items:
-            _write_value(out, field.number, kind, item)
+            out += field.tag
+            kind.write(out, item)
     else:
         packed = bytearray()
         for item in items:
             kind.write(packed, item)
-        _write_bytes(out, field.number, packed)
+        _write_bytes(out, field.tag, packed)
 
 
 def _write_entry(out: bytearray, field: Field, key_kind: Kind, key: Any, value: Any) -> None:
     """A map's entry: a message with the key as field 1 and the value as field 2."""
-    body = bytearray()
-    _write_value(body, 1, key_kind, key)
+    body = bytearray((1 << 3 | key_kind.wire,))
+    key_kind.write(body, key)
     if field.kind is MESSAGE:
         value = value.encode()
-    _write_value(body, 2, field.kind, value)
-    _write_bytes(out, field.number, body)
+    body.append(2 << 3 | field.kind.wire)
+    field.kind.write(body, value)
+    _write_bytes(out, field.tag, body)
 
 
 def _read_entry(

@@ -49,11 +49,21 @@ def read_tag(data: bytes, position: int, end: int) -> tuple[int, int]:
 
 def write_varint(out: bytearray, number: int) -> None:
     """Append a number; a negative one as its 64-bit two's complement."""
+    if 0 <= number <= 0x7F:
+        out.append(number)
+        return
     number &= _MASK_64
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
+
+
+def tag_of(number: int, wire: int) -> bytes:
+    """A field's number and wire type as they are written."""
+    tag = bytearray()
+    write_varint(tag, number << 3 | wire)
+    return bytes(tag)
 
 
 def skip(data: bytes, position: int, end: int, tag: int) -> int:
