@@ -99,7 +99,7 @@ class Snapshots:
             snapshotter.remove(tx, request.key)
         event = SnapshotRemove(key=request.key, snapshotter=snapshotter.name)
         self._host.publish(context.namespace, "/snapshot/remove", event)
-        snapshotter.purge()
+        self._host.on_garbage(())  # who deletes the directory, as in containerd: it may be a large one
 
     def stat(self, call: Call, request: messages.StatSnapshotRequest) -> messages.StatSnapshotResponse:
         """What is known of one."""

@@ -1,13 +1,15 @@
 """When the daemon collects garbage: soon after something was removed, at its start, and once an hour.
 
 What removed names stood for goes at once; all else that nothing refers to stays for its day of
-grace (store.collect). Removals that come close together are collected together.
+grace (store.collect). Removals that come close together are collected together, and however many
+come, a small part of the time goes into it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 
 from cloche.engine.collection import collect as collect_orphans
 from cloche.engine.image_removal import collect_released
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("cloche.gc")
 
 DELAY_S = 0.1
+LONGEST_REST_S = 30.0
+REST = 10
+"""How many times as long as a collection took there is none after it."""
 INTERVAL_S = 3600.0
 
 
@@ -49,17 +54,21 @@ class Collector:
         self._wanted.set()
 
     async def _run(self) -> None:
+        rested = 0.0
         while True:
             try:
                 await asyncio.wait_for(self._wanted.wait(), INTERVAL_S)
             except TimeoutError:
                 pass
-            await asyncio.sleep(DELAY_S)
+            await asyncio.sleep(max(DELAY_S, rested - monotonic()))
             self._wanted.clear()
+            begun = monotonic()
             try:
                 await self._lanes.run_in("general", "gc", self._collect)
             except (ClocheError, OSError) as error:
                 _log.warning("cannot collect garbage: %s", error)
+            ended = monotonic()
+            rested = ended + min(REST * (ended - begun), LONGEST_REST_S)
 
     def _collect(self) -> None:
         released = tuple(self._released)
