@@ -174,7 +174,7 @@ def test_a_mirror_that_is_configured_wrongly_ends_every_pull(
     found = configured(tmp_path, text, pushed)
     assert [each.has_it for each in found.attempts] == [False, True]
     assert (found.resolved_by, found.taken_from) == (None, None)
-    with pytest.raises(FailedPrecondition, match="none.pem"):
+    with pytest.raises(FailedPrecondition, match=r"none\.pem"):
         Registry(found.reference, [each.host for each in found.attempts])
 
 
