@@ -175,7 +175,7 @@ def test_what_is_no_database_is_told_plainly(path: str) -> None:
 
 def test_damage_that_is_met_is_told_plainly(path: str) -> None:
     damage(path)
-    with pytest.raises(DataLoss, match="move it away"), Metadata(path) as metadata:
+    with pytest.raises(DataLoss, match="fsck --repair"), Metadata(path) as metadata:
         names(metadata)
 
 

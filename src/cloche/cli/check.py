@@ -49,6 +49,8 @@ def _fsck(session: Session, parsed: Parsed) -> int:
 
 def _sentence(finding: Finding, *, repair: bool) -> str:
     what = f"{finding.kind} {finding.subject}: {finding.problem}"
+    if not finding.remedy:
+        return what
     if finding.by_hand:
         return f"{what}; by hand: {finding.remedy}"
     if not repair:

@@ -36,6 +36,7 @@ database reads its whole log, so a short one is worth more than few checkpoints.
 _IMPATIENT_BYTES = 16 * CHECKPOINT_BYTES
 _POLL_S = 0.0005
 
+_REMEDY = "`cloche fsck --repair` moves it away and makes it anew"
 _BUSY, _LOCKED, _NOMEM, _READONLY, _IOERR = 5, 6, 7, 8, 10
 _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 11, 13, 14, 26
 
@@ -60,23 +61,36 @@ class Session:
             raise
 
     def _open(self) -> Connection:
+        database = self._connect()
         try:
-            database = self._connect()
             version: int = database.execute("PRAGMA user_version").fetchone()[0]
             if version != len(self._migrations):
                 self._migrate(database)
+            self.database = database
+            if os.pread(self._lock, 64, 0) != _boot_id():
+                self.check()
         except Error as error:
+            database.close()
             reraise(error, self.path)
-        self.database = database
-        if os.pread(self._lock, 64, 0) != _boot_id():
-            self.check()
+        except BaseException:
+            database.close()
+            raise
         return database
 
     def _connect(self) -> Connection:
-        database = connect(self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute("PRAGMA wal_autocheckpoint=0")
-        self._keeps_log = keep_log(database)
+        try:
+            database = connect(
+                self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False
+            )
+        except Error as error:
+            reraise(error, self.path)
+        try:
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute("PRAGMA wal_autocheckpoint=0")
+            self._keeps_log = keep_log(database)
+        except Error as error:
+            database.close()
+            reraise(error, self.path)
         return database
 
     def _migrate(self, database: Connection) -> None:
@@ -116,7 +130,7 @@ class Session:
         except DatabaseError as error:
             reraise(error, self.path)
         if found != ["ok"]:
-            raise DataLoss(f"{self.path}: damaged ({found[0]}): move it away, and load the images again")
+            raise DataLoss(f"{self.path}: damaged ({found[0]}): {_REMEDY}")
         os.pwrite(self._lock, _boot_id(), 0)
 
     def lock_shared(self) -> None:
@@ -207,7 +221,7 @@ def reraise(error: Error, path: str) -> NoReturn:
     if code in (_BUSY, _LOCKED):
         raise Unavailable(f"{path}: other writers kept it busy: try again") from error
     if code in (_CORRUPT, _NOTADB):
-        raise DataLoss(f"{path}: damaged ({error}): move it away, and load the images again") from error
+        raise DataLoss(f"{path}: damaged ({error}): {_REMEDY}") from error
     if code in (_FULL, _NOMEM):
         raise ResourceExhausted(f"{path}: {error}: free some space and try again") from error
     if code in (_IOERR, _CANTOPEN, _READONLY):

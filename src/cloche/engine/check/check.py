@@ -11,7 +11,6 @@ images, resolutions, leases
 from __future__ import annotations
 
 from cloche.engine.check import blobs, database, layers, rows
-from cloche.errors import DataLoss
 from cloche.store.references import Documents
 
 TYPE_CHECKING = False
@@ -33,17 +32,21 @@ def check(context: Context, *, repair: bool = False, watch: Watcher = _unwatched
     repair: mend each before going on, except what is in use. watch: told how far the reading of
     blobs is. Other processes may work meanwhile; what they are at is left alone.
     """
-    for fault in _faults(context, watch, repair=repair):
+    told: list[Finding] = []
+    broken = database.fault(context, told)
+    if broken is not None:
+        # What was lost with it shows in a second check, after its user has read what was found.
+        yield broken.repair() if repair else broken.finding
+        yield from told
+        return
+    for fault in _faults(context, watch):
         yield fault.repair() if repair else fault.finding
 
 
-def _faults(context: Context, watch: Watcher, *, repair: bool) -> Iterator[Fault]:
-    broken = database.fault(context)
-    if broken is not None:
-        yield broken
-        if not repair or not _opens(context):
-            yield from blobs.damaged(context.content, {}, watch)
-            return
+def _faults(context: Context, watch: Watcher) -> Iterator[Fault]:
+    events = database.events_fault(context)
+    if events is not None:
+        yield events
     documents = Documents(context.content)
     damaged: set[str] = set()
     for fault in blobs.damaged(context.content, rows.needs(context, documents), watch):
@@ -55,15 +58,6 @@ def _faults(context: Context, watch: Watcher, *, repair: bool) -> Iterator[Fault
     yield from rows.images(context, documents, damaged)
     yield from rows.resolutions(context)
     yield from rows.ended_leases(context)
-
-
-def _opens(context: Context) -> bool:
-    try:
-        with context.metadata.read() as tx:
-            tx.first("SELECT 1 FROM images")
-    except DataLoss:
-        return False
-    return True
 
 
 def _leased(context: Context) -> frozenset[str]:
