@@ -1,0 +1,48 @@
+"""A pull and a push of the Transfer service, over the hosts that its client's directory names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloche.daemon.blocking_client import BlockingChannel
+from cloche.errors import InvalidArgument
+from cloche.wire.messages import transfer as messages
+from cloche.wire.messages.google import Any
+from cloche.wire.messages.transfer_service import TRANSFER, TransferRequest
+from cloche.wire.protobuf import Message
+from tests.api.conftest import IMAGE
+from tests.daemons import Cloched, Registry
+
+NAMESPACE = {"containerd-namespace": ["default"]}
+
+
+def transfer(cloched: Cloched, source: Message, destination: Message) -> None:
+    request = TransferRequest(source=Any.pack(source), destination=Any.pack(destination))
+    with BlockingChannel(cloched.address, timeout_s=60) as channel:
+        channel.unary(TRANSFER, "Transfer", request, metadata=NAMESPACE)
+
+
+def at(name: str, hosts: Path) -> messages.OCIRegistry:
+    return messages.OCIRegistry(reference=name, resolver=messages.RegistryResolver(host_dir=str(hosts)))
+
+
+def test_the_clients_directory_says_which_hosts_are_asked(
+    cloched: Cloched, registry: Registry, tmp_path: Path
+) -> None:
+    name = "hosts.example/over/transfer:1"
+    file = tmp_path / "hosts.example/hosts.toml"
+    file.parent.mkdir()
+    file.write_text(
+        f'server = "http://{registry.address}"\n'
+        '[host."http://127.0.0.1:1"]\ncapabilities = ["pull", "resolve"]\n'
+    )
+    transfer(cloched, messages.ImageStore(name=IMAGE), at(name, tmp_path))
+    assert name not in cloched.ok("images", "ls", "-q")
+    transfer(cloched, at(name, tmp_path), messages.ImageStore(name=name))
+    assert name in cloched.ok("images", "ls", "-q")
+    cloched.ok("images", "rm", name)
+    file.write_text("server = 1\n")
+    with pytest.raises(InvalidArgument, match=r"hosts\.toml\.server: must be a string"):
+        transfer(cloched, at(name, tmp_path), messages.ImageStore(name=name))
