@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "attach": ("attach", "ATTACH", "Join this terminal to a running container"),
     "cp": ("copy", "CP", "Copy files between a container and the host"),
     "create": ("run", "CREATE", "Make a container from an image without starting it"),
+    "df": ("system", "DF", "Show what takes room on the disk, and with --explain whose every byte is"),
     "diff": ("copy", "DIFF", "List what a container has changed in its file system"),
     "explain": ("plans", "EXPLAIN", "Show how a bundle becomes a container, and run nothing"),
     "export": ("copy", "EXPORT", "Write a container's file system as a tar archive"),

@@ -25,6 +25,7 @@ _SPACE = {
     "Size": "SIZE",
     "Reclaimable": "RECLAIMABLE",
 }
+_SHARES = {"Owner": "OWNER", "What": "WHAT", "Place": "PLACE", "Size": "SIZE", "Bytes": "BYTES"}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FORMAT = (("Options", (("format", "f", "string", 'Print "json", or fill in a Go template'),)),)
 
@@ -112,8 +113,30 @@ def _information(document: dict[str, Any]) -> list[tuple[str, Any]]:
 def _disk(session: Session, parsed: Parsed) -> int:
     from cloche.cli import table
 
+    if parsed.on("explain"):
+        return _explain(session, parsed.text("format"))
     rows = [_space(each) for each in session.engine.space()]
     table.show(rows, _SPACE, tuple(_SPACE), form=parsed.text("format"))
+    return 0
+
+
+def _explain(session: Session, form: str | None) -> int:
+    """Whose every byte is, and the sum of each place."""
+    from cloche.cli import table
+    from cloche.cli.human import size
+
+    shares = session.engine.explained_space()
+    sums: dict[str, int] = {}
+    for share in shares:
+        sums[share.place] = sums.get(share.place, 0) + share.size_bytes
+    found = [(share.owner, share.what, share.place, share.size_bytes) for share in shares]
+    if not form or form.startswith("table"):
+        found += [("all", "all of it", place, total) for place, total in sums.items()]
+    rows = [
+        {"Owner": owner, "What": what, "Place": place, "Size": size(total), "Bytes": total}
+        for owner, what, place, total in found
+    ]
+    table.show(rows, _SHARES, ("Owner", "What", "Place", "Size"), form=form)
     return 0
 
 
@@ -154,7 +177,15 @@ INFO = Command("[OPTIONS]", _info, groups=_FORMAT)
 DF = Command(
     "[OPTIONS]",
     _disk,
-    groups=(("Options", (("format", "", "string", '"table", "table TEMPLATE", "json" or a Go template'),)),),
+    groups=(
+        (
+            "Options",
+            (
+                ("explain", "", "bool", "Show whose every byte is, in all namespaces"),
+                ("format", "", "string", '"table", "table TEMPLATE", "json" or a Go template'),
+            ),
+        ),
+    ),
 )
 PRUNE = Command(
     "[OPTIONS]", _prune, groups=(("Options", (("force", "f", "bool", "Do not ask whether it is meant"),)),)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cloche.engine.check.finding import Finding
     from cloche.engine.containers import Containers
     from cloche.engine.ephemeral import Ephemeral
+    from cloche.engine.explained_space import Share
     from cloche.engine.images import Image, Images
     from cloche.engine.options import MountOption, Options
     from cloche.engine.run import Result
@@ -197,6 +198,12 @@ class Engine:
         from cloche.engine.space import measure
 
         return measure(self._context)
+
+    def explained_space(self) -> list[Share]:
+        """Whose every byte on disk is, in all namespaces; it walks all of them."""
+        from cloche.engine.explained_space import explain
+
+        return explain(self._context)
 
     def check(
         self, *, repair: bool = False, watch: Callable[[int, int], None] | None = None

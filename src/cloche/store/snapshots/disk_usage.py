@@ -17,10 +17,28 @@ def disk_usage(path: str) -> Usage:
     A file with several links counts once. What vanishes meanwhile does not count; the tree may be
     in use by a container, deeper than any path, and no symlink in it is followed.
     """
+    seen: set[tuple[int, int]] = set()
+    return Usage(_walk(path, seen), len(seen))
+
+
+def add_usage(path: str, seen: set[tuple[int, int]]) -> int:
+    """The bytes of a file or a tree, without those in `seen`, where its own are added (device, inode).
+
+    What is mounted in the tree does not count; a missing path has none.
+    """
+    try:
+        return _walk(path, seen, one_device=True)
+    except FileNotFoundError:
+        return 0
+    except NotADirectoryError:
+        return _count(os.stat(path, follow_symlinks=False), seen)
+
+
+def _walk(path: str, seen: set[tuple[int, int]], *, one_device: bool = False) -> int:
     top = _Anchor(os.open(path, _DIRECTORY))
     status = os.fstat(top.descriptor)
-    seen = {(status.st_dev, status.st_ino)}
-    size = status.st_blocks * 512
+    device = status.st_dev if one_device else None
+    size = _count(status, seen)
     left = [(top, ".")]
     while left:
         anchor, relative = left.pop()
@@ -32,10 +50,16 @@ def disk_usage(path: str) -> Usage:
             anchor, relative = directory, "."
         with os.scandir(directory.descriptor) as entries:
             for entry in entries:
-                size += _entry(entry, seen)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if device is not None and status.st_dev != device:
+                    continue
+                size += _count(status, seen)
                 if entry.is_dir(follow_symlinks=False):
                     left.append((anchor, f"{relative}/{entry.name}"))
-    return Usage(size, len(seen))
+    return size
 
 
 class _Anchor:
@@ -48,11 +72,7 @@ class _Anchor:
         os.close(self.descriptor)
 
 
-def _entry(entry: os.DirEntry[str], seen: set[tuple[int, int]]) -> int:
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
+def _count(status: os.stat_result, seen: set[tuple[int, int]]) -> int:
     if (status.st_dev, status.st_ino) in seen:
         return 0
     seen.add((status.st_dev, status.st_ino))
