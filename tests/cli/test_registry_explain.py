@@ -15,12 +15,15 @@ def test_the_hosts_of_a_registry_are_explained(machine: Machine, registry: Regis
     machine.ok("rmi", f"{registry.address}/told/image:1")
     file = tmp_path / "told.example" / "hosts.toml"
     file.parent.mkdir()
-    file.write_text(f'server = "http://{registry.address}"\n\n[host."http://127.0.0.1:1"]\n')
+    file.write_text(
+        f'server = "http://{registry.address}"\n\n[host."http://127.0.0.1:1"]\nskip_verfy = true\n'
+    )
     told = ("registry", "explain", "--hosts-dir", str(tmp_path))
     lines = machine.ok(*told, "told.example/told/image:1").splitlines()
     assert lines[0] == "told.example/told/image:1"
     assert lines[2] == "1. http://127.0.0.1:1/v2 (mirror)"
     assert lines[3] == f"   why:     {file}:3"
+    assert lines[4] == "   ignored: skip_verfy"
     assert "   TLS:     none (plain HTTP)" in lines
     assert "   answer:  127.0.0.1:1: cannot connect: connection refused" in lines
     assert f"   asked:   http://{registry.address}/v2/told/image/manifests/1?ns=told.example" in lines

@@ -90,6 +90,12 @@ def test_a_registry_under_its_own_name_is_no_mirror_of_itself() -> None:
     assert (hub.is_mirror, hub.namespace) == (False, "")
 
 
+def test_keys_that_mean_nothing_are_remembered() -> None:
+    mirror, own = parse('skip_verfy = true\n[host."m.example"]\nserver = "a.example"\nca = "ca.pem"\n')
+    assert (mirror.ignored, own.ignored) == (("server",), ("skip_verfy",))
+    assert all(host.ignored == () for host in parse(FULL))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -57,6 +57,7 @@ def _facts(attempt: Attempt) -> dict[str, str]:
     host = attempt.host
     return {
         "why": host.origin or "the name says so; nothing is configured for it",
+        "ignored": ", ".join(host.ignored),
         "may": ", ".join(sorted(host.capabilities)),
         "TLS": tls(host),
         "login": attempt.login or "none",

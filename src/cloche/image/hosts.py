@@ -26,7 +26,8 @@ class Host(Record):
     an empty key is in the certificate's file. headers: sent with every request. namespace: the
     registry that another host stands for, which it learns from the query `ns=`; empty for the
     registry itself. is_mirror: whether logins for the registry are none of its business. origin:
-    what says so, as FILE:LINE; empty for what holds without configuration.
+    what says so, as FILE:LINE; empty for what holds without configuration. ignored: keys there that
+    mean nothing.
     """
 
     authority: str
@@ -41,6 +42,7 @@ class Host(Record):
     connect_timeout_s: float = 15.0
     is_mirror: bool = False
     origin: str = ""
+    ignored: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TIMEOUT_LIMIT_S = 3600.0
+_KEYS = frozenset(("capabilities", "ca", "client", "dial_timeout", "header", "override_path", "skip_verify"))
 
 
 def parse(data: bytes, domain: str, path: str) -> tuple[Host, ...]:
@@ -38,7 +39,8 @@ def parse(data: bytes, domain: str, path: str) -> tuple[Host, ...]:
         reader.mirror(url, Fields.of(table, f"{path}: host.{url[:200]!r}"))
         for url, table in (whole.nested("host") or {}).items()
     ]
-    return (*found, reader.server(whole))
+    server = reader.server(whole)
+    return (*found, server.replace(ignored=_unknown(whole, _KEYS | {"host", "server"})))
 
 
 class _Reader:
@@ -52,7 +54,7 @@ class _Reader:
     def mirror(self, url: str, table: Fields) -> Host:
         """The host of a [host."URL"] table."""
         host = self._host(url, table, self._place(f'"{url}"', f"'{url}'", start="[host"))
-        return host.replace(is_mirror=bool(host.namespace))
+        return host.replace(is_mirror=bool(host.namespace), ignored=_unknown(table, _KEYS))
 
     def server(self, table: Fields) -> Host:
         """The host that the file's first keys are about: `server`, or the registry by its own name."""
@@ -112,6 +114,11 @@ class _Reader:
             if beginning.startswith(start) and (not quoted or any(each in line for each in quoted)):
                 return f"{self._path}:{number}"
         return self._path
+
+
+def _unknown(table: Fields, known: frozenset[str]) -> tuple[str, ...]:
+    """Keys with spelling mistakes, or below the wrong table: a `server` after a [host] is that host's."""
+    return tuple(sorted(set(table.value) - known))
 
 
 def _prefix(path: str, *, is_whole: bool) -> str:
