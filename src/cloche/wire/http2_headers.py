@@ -7,8 +7,9 @@ as the peer's table does not change, since a client's calls of one method have t
 
 from __future__ import annotations
 
-from hpack import Decoder, HPACKError
+from hpack import HPACKError, OversizedHeaderListError
 
+from cloche.wire.http2_fields import FieldReader
 from cloche.wire.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFailure
 
 TYPE_CHECKING = False
@@ -121,7 +122,7 @@ class Reader:
     """Reads the header blocks of one connection, all of them and in their order."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=HARD_LIMIT)
+        self._decoder = FieldReader(HARD_LIMIT)
         self._remembered: dict[bytes, Head] = {}
 
     def read(self, block: bytes) -> Head:
@@ -129,12 +130,12 @@ class Reader:
         known = self._remembered.get(block)
         if known is not None:
             return known
-        entries = self._decoder.header_table.dynamic_entries
+        entries = self._decoder.table.dynamic_entries
         newest = entries[0] if entries else None
         try:
-            head = Head(self._decoder.decode(block, raw=True))
+            head = Head(self._decoder.read(block))
         except HPACKError as error:
-            code = ENHANCE_YOUR_CALM if "larger than" in str(error) else COMPRESSION_ERROR
+            code = ENHANCE_YOUR_CALM if isinstance(error, OversizedHeaderListError) else COMPRESSION_ERROR
             raise ConnectionFailure(code, f"header block: {error}") from None
         if (entries[0] if entries else None) is not newest or block[:1] < b"\x80":
             # The table changed, or (where the block begins so) may have: other blocks mean other things now.
