@@ -96,13 +96,15 @@ class Context:
             return self._owner
 
     def discard(self, path: str) -> None:
-        """Remove a directory tree of this root; one that is gone does not matter.
+        """Remove a directory tree of this root or its state; one that is gone does not matter.
 
         It is moved aside first, so that a crash in between leaves nothing half removed.
         """
         from cloche.store.snapshots import trash
 
-        bin_directory = f"{self.root}/trash"
+        # A rename stays on one file system, and STATE is commonly on another one than ROOT.
+        below_state = path.startswith(f"{self.state}/")
+        bin_directory = f"{self.state}/.run/.trash" if below_state else f"{self.root}/trash"
         trash.discard(path, bin_directory)
         trash.empty(bin_directory)
 
