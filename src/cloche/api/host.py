@@ -30,6 +30,10 @@ class Host:
         self.published: list[Callable[[], None]] = []
         self.on_garbage: Callable[[tuple[str, ...]], None] = lambda digests: None
 
+    def check(self) -> None:
+        """Have the database looked at as a whole. Raises DataLoss where it is damaged."""
+        self._context.metadata.check()
+
     @property
     def metadata_path(self) -> str:
         """Where meta.db is."""

@@ -89,6 +89,7 @@ class Server:
 
     async def _serve(self) -> None:
         host = Host(self._places.root, self._places.state)
+        host.check()
         services = Services()
         connections = Connections(services)
         manager = self._tasks(host, connections)

@@ -17,8 +17,9 @@ from fcntl import LOCK_EX, flock
 from cloche.engine.check import salvage
 from cloche.engine.check.finding import Finding
 from cloche.engine.check.names import nameless
+from cloche.engine.check.rows import reachable
 from cloche.errors import ClocheError
-from cloche.store import clock, containers, images
+from cloche.store import blob_labels, clock, containers, images
 from cloche.store.metadata import Metadata
 from cloche.store.references import Documents
 from cloche.store.snapshots.open import NAMES
@@ -62,6 +63,7 @@ class Rebuild:
                 kept = self._salvage(tx, path)
                 told = [_told("database", self._path, f"kept {kept}; it was moved to {self._aside}")]
                 told += self._images(tx)
+                self._notes(tx)
                 told += self._containers(tx)
                 told += self._directories(tx)
             metadata.checkpoint()
@@ -100,6 +102,13 @@ class Rebuild:
             if images.get(tx, context.namespace, image.name) is None:
                 images.put(tx, context.namespace, image)
                 yield _told("image", image.name, f"found again among the blobs ({image.target.digest})")
+
+    def _notes(self, tx: WriteTransaction) -> None:
+        """Clients of the API see the blobs that their namespace has a note of: those of its images."""
+        documents = Documents(self._context.content)
+        for namespace, digest in tx.execute("SELECT namespace, digest FROM images"):
+            for each in reachable(documents, digest):
+                blob_labels.update(tx, namespace, each, {})
 
     def _containers(self, tx: WriteTransaction) -> Iterator[Finding]:
         from cloche.engine.tasks.bundle import bundles
