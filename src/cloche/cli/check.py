@@ -96,7 +96,9 @@ FSCK = Command(
         ),
     ),
     description=(
-        "Reads every blob and compares it with its digest, checks the database, and looks for what points to "
-        "nothing. The exit code is 0 where all is well, and 1 where something was found or repaired."
+        "Look for damage in all that is kept, and repair it.\n"
+        "Every blob is read and compared with its digest, the database is checked, and so\n"
+        "is what points to nothing. The exit code is 0 where all is well, and 1 where\n"
+        "something was found or repaired."
     ),
 )

@@ -103,7 +103,9 @@ WHY_STUCK = Command(
     minimum=1,
     maximum=1,
     description=(
-        "CONTAINER is a name or an id; an id in containerd, or the number of any process, will do as well. "
-        "Root sees more than others: stacks of the kernel, and the processes that hold a lock."
+        "Show what a container's processes wait for and what frees them.\n"
+        "CONTAINER is a name or an id; an id in containerd, or the number of any process,\n"
+        "will do as well. Root sees more than others: stacks of the kernel, and the\n"
+        "processes that hold a lock."
     ),
 )
