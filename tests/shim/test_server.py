@@ -137,7 +137,7 @@ def test_a_refusal_keeps_its_class_and_words(words: Words) -> None:
 def test_what_nobody_foresaw_is_reported_and_the_server_goes_on(words: Words) -> None:
     with pytest.raises(StatusError, match="internal error: ZeroDivisionError"):
         ask(words, "Break")
-    assert [type(error) for error in words.reported] == [ZeroDivisionError]
+    wait_until(lambda: [type(error) for error in words.reported] == [ZeroDivisionError])
     assert ask(words, "Echo", "still here") == "still here"
 
 

@@ -139,7 +139,7 @@ def _python(archive: Initramfs) -> None:
     """The interpreter below the environment that runs the tests, and that environment."""
     archive.needed([Path(sys.executable)])
     environment = Path(sys.prefix)
-    for name in ("python", "python3", "cloche", "cloche-runc"):
+    for name in ("python", "python3", "cloche", "cloche-runc", "containerd-shim-cloche-v1"):
         archive.copy(environment / "bin" / name)
     archive.copy(environment / "pyvenv.cfg")
     archive.library(Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix})))
