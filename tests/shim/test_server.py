@@ -21,6 +21,7 @@ from cloche.wire import ttrpc
 from cloche.wire.messages.google import StringValue, UInt32Value
 from cloche.wire.service import Method, Service
 from cloche.wire.status import StatusError
+from tests.waiting import wait_until
 
 SERVICE = Service(
     "tests.Words",
