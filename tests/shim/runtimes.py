@@ -28,9 +28,12 @@ def runtime(name: str, directory: Path) -> str:
     if name == "crun" and Path("/sys/fs/cgroup/unified").is_dir():
         return _script(directory / name, hide_unified(program))
     if name == "runsc":
-        # KVM and systrap need what a machine may not have; ptrace runs anywhere.
+        # KVM and systrap need what a machine may not have; ptrace runs anywhere. And it gives the host's
+        # /dev/null, where that is a container's stdin, to the user of its sandbox.
         return _script(
-            directory / name, f'exec {program} --platform=ptrace --network=none --ignore-cgroups=false "$@"\n'
+            directory / name,
+            f'{program} --platform=ptrace --network=none --ignore-cgroups=false "$@"\n'
+            "status=$?; chown root:root /dev/null; exit $status\n",
         )
     return program
 
