@@ -18,6 +18,7 @@ from cloche.shim.client import Client
 from cloche.wire.messages import task
 from cloche.wire.messages.google import Any
 from cloche.wire.messages.runc_options import Options
+from cloche.wire.protobuf import Message
 from cloche.wire.services.task import TASK_V2
 from tests.bundles import Bundle
 
@@ -76,8 +77,8 @@ def test_a_container_that_runs_and_is_probed_makes_its_shim_import_nothing(
 def live(client: Client, bundle: Bundle, root: str) -> None:
     """Create, start, a probe, metrics, a kill, the end."""
 
-    def call(method: str, request: object) -> None:
-        client.call(TASK_V2, method, request, timeout_s=20)  # type: ignore[arg-type]
+    def call(method: str, request: Message) -> None:
+        client.call(TASK_V2, method, request, timeout_s=20)
 
     log = f"file://{bundle.path}/out"
     options = Any.pack(Options(root=root))
