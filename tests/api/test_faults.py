@@ -46,7 +46,11 @@ def die_at(cloched: Cloched, fault: str, *words: str) -> None:
     failed = cloched.run(*words)
     if cloched.process.poll() is None:
         # The place is on a later way than ctr's answer, or on none: the collector's comes by itself.
-        wait_until(lambda: cloched.process.poll() is not None, timeout_s=5, what=f"{fault} to be reached")
+        wait_until(
+            lambda: cloched.process.poll() is not None,
+            timeout_s=5,
+            what=f"{fault} to be reached: {failed.stderr}",
+        )
     assert cloched.process.returncode == -9, failed.stderr
     cloched.start()
     executed = cloched.run("tasks", "exec", "--exec-id", "look", "steady", "echo", "steady")

@@ -88,7 +88,9 @@ class Serving:
             self._loop.run()
         finally:
             self._server.close()
-            _unlink(self._settings.socket_path)
+            if not self._ending:
+                # Once unlinked the name may be the next shim's: of the same task, made again at once.
+                _unlink(self._settings.socket_path)
 
     def _look_for_use(self) -> None:
         """A containerd that was killed after it started us, and before it created a container, forgets us."""

@@ -44,7 +44,8 @@ def test_statistics_have_the_members_of_runcs(ours: Runtime, theirs: Runtime, bu
         documents.append(event["data"])
     assert kinds(documents[0]["cpuset"]) == kinds(documents[1]["cpuset"])
     assert set(documents[1]) <= set(documents[0])
-    assert set(documents[1]["memory"]) <= set(documents[0]["memory"])
+    # Without a page in the cache the member is left out, by both: which of them has one is chance.
+    assert set(documents[1]["memory"]) - {"cache"} <= set(documents[0]["memory"])
     assert set(documents[1]["memory"]["raw"]) == set(documents[0]["memory"]["raw"])
 
 
