@@ -158,11 +158,12 @@ class SandboxService:
             raise FailedPrecondition(
                 f"sandbox {request.sandbox_id!r} still has containers: delete them first"
             )
+        # First: whoever has the answer may start the next shim of this name at once.
+        self._shutdown()
         call.answer()
         for each in self._waiting:
             each.answer(sandbox.WaitSandboxResponse(exited_at=Timestamp.of(time.time_ns())))
         self._waiting = []
-        self._shutdown()
 
     def metrics(self, request: sandbox.SandboxMetricsRequest, call: Call) -> None:
         """What the container that stands for the pod uses: the one that has the pod's own id."""

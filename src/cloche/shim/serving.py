@@ -87,10 +87,11 @@ class Serving:
         try:
             self._loop.run()
         finally:
-            self._server.close()
+            # Once unlinked the name may be the next shim's, of the same task made again at once. Until then
+            # it is ours for as long as we listen: so this comes first, and once.
             if not self._ending:
-                # Once unlinked the name may be the next shim's: of the same task, made again at once.
                 _unlink(self._settings.socket_path)
+            self._server.close()
 
     def _look_for_use(self) -> None:
         """A containerd that was killed after it started us, and before it created a container, forgets us."""
@@ -106,7 +107,7 @@ class Serving:
         if not self._ending:
             self._ending = True
             _unlink(self._settings.socket_path)
-            self._leave()
+            self._loop.call_later(0, self._leave)
 
     def _leave(self) -> None:
         self._patience -= _LOOK_AGAIN_S

@@ -296,9 +296,11 @@ class TaskService:
 
     def shutdown(self, _request: task.ShutdownRequest, call: Call) -> None:
         """End the shim, unless it still has containers."""
-        call.answer()
+        # In this order: whoever has the answer may start the next shim of this name at once, and that
+        # one must not find us listening.
         if self._shim.is_empty:
             self._shutdown()
+        call.answer()
 
 
 def _details(exec_id: str | None) -> Any | None:
