@@ -18,6 +18,7 @@ import asyncio
 import logging
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from time import monotonic
 
@@ -52,7 +53,7 @@ class Peer:
         self.gid = gid
 
 
-class Call:
+class Call(ABC):
     """A call in progress.
 
     metadata: names in lower case with their values. deadline: by time.monotonic; None for none.
@@ -161,21 +162,21 @@ class Call:
 
     # For the transport
 
+    @abstractmethod
     def _write(self, data: bytes) -> None:
         """Send one message."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _congested(self) -> bool:
         """Whether the client has to read before more is sent; no call that is over has to wait."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _taken(self, size: int, *, empty: bool) -> None:
         """The handler took a message of so many bytes. empty: no other waits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self, data: bytes | None, failed: Status | None) -> None:
         """Send the response of a call with one, and the end of the call."""
-        raise NotImplementedError
 
     def begin(self, timeout_s: float | None) -> None:
         """The call has come; its requests follow. timeout_s: how long it may take."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from abc import abstractmethod
 from struct import Struct
 from typing import cast
 
@@ -151,13 +152,13 @@ class ServerProtocol(Reading):
         for call in list(self.calls.values()):
             call.writable()
 
+    @abstractmethod
     def flush(self) -> None:
         """Send what there is for the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """Take no more calls; those in progress go on, and the connection ends with the last."""
-        raise NotImplementedError
 
     def abort(self) -> None:
         """Hang up on a client that does not go."""
@@ -170,9 +171,9 @@ class ServerProtocol(Reading):
             if call.route.method.lasting:
                 call.refuse(reason)
 
+    @abstractmethod
     def refuse_all(self, reason: str) -> None:
         """End the calls in progress, and the connection."""
-        raise NotImplementedError
 
 
 def peer_of(transport: asyncio.BaseTransport) -> Peer | None:

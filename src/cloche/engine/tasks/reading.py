@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 
 _SIZE = 256 << 10
 
@@ -23,7 +24,7 @@ class _Buffer(threading.local):
 _buffer = _Buffer()
 
 
-class Reading(asyncio.BufferedProtocol):
+class Reading(asyncio.BufferedProtocol, ABC):
     """A protocol that is given bytes, as asyncio.Protocol is."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -34,6 +35,6 @@ class Reading(asyncio.BufferedProtocol):
         """asyncio: so many bytes are in it."""
         self.data_received(bytes(_buffer.view[:nbytes]))
 
+    @abstractmethod
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        raise NotImplementedError
