@@ -34,6 +34,7 @@ PACKAGES = {
     "hyperfine": "hyperfine",
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",
+    "nft": "nftables",
     "openssl": "openssl",
     "podman": "podman",
     "ps": "procps",
