@@ -36,7 +36,7 @@ def serve_ours(path: str) -> None:
     async def serve() -> None:
         services = Services()
         services.add(VersionService())
-        await Connections(services).serve(sockets.bind(path).socket, GrpcProtocol)
+        Connections(services).serve(sockets.bind(path).socket, GrpcProtocol)
         await asyncio.get_running_loop().create_future()
 
     asyncio.run(serve())

@@ -166,10 +166,10 @@ class Server:
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(path)
             listener.listen()
-            await connections.serve(listener, protocol)
+            connections.serve(listener, protocol)
         tcp = socket.create_server(("127.0.0.1", 0))
         self.port = tcp.getsockname()[1]
-        await connections.serve(tcp, GrpcProtocol)
+        connections.serve(tcp, GrpcProtocol)
         self._started.set()
         await self._stopping.wait()
         before = time.monotonic()

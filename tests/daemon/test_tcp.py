@@ -66,7 +66,7 @@ def port(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator
         services = Services()
         services.add(Echo())
         connections = Connections(services)
-        await tcp.serve(connections, certificates.settings(port, common_name=request.param))
+        tcp.serve(connections, certificates.settings(port, common_name=request.param))
         loops.append(asyncio.get_running_loop())
         started.set()
         await stop.wait()
@@ -123,7 +123,7 @@ def test_who_does_not_speak_tls_is_hung_up_on(port: int) -> None:
 )
 def test_settings_that_do_not_fit_together_are_refused(settings: Tcp, message: str) -> None:
     async def serve() -> None:
-        await tcp.serve(Connections(Services()), settings)
+        tcp.serve(Connections(Services()), settings)
 
     with pytest.raises(InvalidArgument, match=message):
         run(serve())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from abc import abstractmethod
 from struct import Struct
 from typing import cast
 
+from cloche.daemon.accepting import Acceptor
 from cloche.daemon.call import Peer
 from cloche.daemon.lanes import Lanes
 from cloche.engine.tasks.reading import Reading
@@ -18,18 +18,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from cloche.daemon.call import Call
     from cloche.daemon.services import Services
 
 _CREDENTIALS = Struct("3i")
 _WRITE_AHEAD = 1 << 20
-_BACKLOG = 1024
 _FAREWELL_S = 1.0
 _STOPPING = "the daemon is stopping"
-_TURNS_TO_ACCEPT = 5
-"""Turns of the loop in which a connection that was accepted just before becomes one of ours."""
 
 
 class Connections:
@@ -39,11 +35,11 @@ class Connections:
         self.services = services
         self.lanes = lanes or Lanes()
         self.limits = limits or Limits()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._open: set[ServerProtocol] = set()
         self._changed = asyncio.Event()
 
-    async def serve(
+    def serve(
         self,
         listener: socket.socket,
         protocol: Callable[[Connections], ServerProtocol],
@@ -51,12 +47,7 @@ class Connections:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Take connections from a listening socket, which is ours from now on."""
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"sock": listener, "backlog": _BACKLOG, "ssl": tls}
-        if listener.family == socket.AF_UNIX and sys.version_info >= (3, 13):
-            options["cleanup_socket"] = False  # whether the file is ours to remove, `Listener` knows
-        create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        self._servers.append(await create(lambda: protocol(self), **options))
+        self._acceptors.append(Acceptor(listener, lambda: protocol(self), tls))
 
     def add(self, connection: ServerProtocol) -> None:
         """A connection is there."""
@@ -73,7 +64,7 @@ class Connections:
 
         Those that may last for ever are told so at once.
         """
-        await self._stop_accepting()
+        await asyncio.gather(*(acceptor.close() for acceptor in self._acceptors))
         for connection in list(self._open):
             connection.stop()
             connection.refuse_lasting(_STOPPING)
@@ -85,17 +76,6 @@ class Connections:
             connection.abort()
         await self._all_gone(_FAREWELL_S)
         self.lanes.close()
-
-    async def _stop_accepting(self) -> None:
-        """Close the listeners, but not under a connection accepted a moment ago: asyncio loses it."""
-        loop = asyncio.get_running_loop()
-        for server in self._servers:
-            for listener in server.sockets:
-                loop.remove_reader(listener.fileno())
-        for _ in range(_TURNS_TO_ACCEPT):
-            await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
 
     async def _all_gone(self, timeout_s: float) -> None:
         if not self._open:

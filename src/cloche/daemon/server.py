@@ -98,7 +98,7 @@ class Server:
         host.on_garbage = collector.request
         await manager.load()
         following = follow_others(host)
-        listeners = await self._listen(connections)
+        listeners = self._listen(connections)
         collector.begin()
         monitor = Monitor(host.all(), manager)
         monitor.begin()
@@ -143,7 +143,7 @@ class Server:
         services.add(reflection)
         services.add(reflection, REFLECTION_ALPHA)
 
-    async def _listen(self, connections: Connections) -> list[Listener]:
+    def _listen(self, connections: Connections) -> list[Listener]:
         listeners = inherited(os.environ)
         known = {listener.path for listener in listeners}
         places = self._places
@@ -153,9 +153,9 @@ class Server:
                 listeners.append(bind(path, uid=uid or -1, gid=gid or -1))
         for listener in listeners:
             protocol = TtrpcProtocol if listener.path == places.ttrpc_address else GrpcProtocol
-            await connections.serve(listener.socket, protocol)
+            connections.serve(listener.socket, protocol)
         if places.tcp is not None:
-            await tcp.serve(connections, places.tcp)
+            tcp.serve(connections, places.tcp)
         return listeners
 
 

@@ -53,7 +53,7 @@ class NamedProtocol(GrpcProtocol):
             self.transport.abort()
 
 
-async def serve(connections: Connections, settings: Tcp) -> None:
+def serve(connections: Connections, settings: Tcp) -> None:
     """Listen. Raises InvalidArgument for settings that do not fit together, OSError."""
     host, port = _address(settings)
     tls = _context(settings)
@@ -62,7 +62,7 @@ async def serve(connections: Connections, settings: Tcp) -> None:
     def protocol(owner: Connections) -> GrpcProtocol:
         return NamedProtocol(owner, settings.common_name) if settings.common_name else GrpcProtocol(owner)
 
-    await connections.serve(listener, protocol, tls=tls)
+    connections.serve(listener, protocol, tls=tls)
 
 
 def _address(settings: Tcp) -> tuple[str, int]:
