@@ -24,6 +24,9 @@ __attribute__((always_inline)) static inline void seed_guard(const unsigned long
     for (; *at; at += 2)
         if (*at == 25 /* AT_RANDOM */) __stack_chk_guard = *(const unsigned long *)at[1] & ~0xffUL;
 }
+#else
+/* The C library has done it. */
+__attribute__((unused)) static inline void seed_guard(const unsigned long *stack) { (void)stack; }
 #endif
 
 #endif

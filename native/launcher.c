@@ -1,7 +1,7 @@
 /*
  * The commands of Cloche: find the Python they were installed for and start it with as little as
  * possible in between. (The shim's command first looks for one that runs already: warm.h.
- * Of the runtime's, two are answered without: summary.h.)
+ * Some of the runtime's are answered without: answering.h.)
  *
  * A console script written by pip starts Python with `site`, which reads every .pth file of the
  * environment: that alone takes longer than starting a container. This program does what `site`
@@ -14,144 +14,32 @@
  * entry point. No C library: starting one would cost more than all the rest.
  */
 
-#include "guard.h"
+#include "answering.h"
+#include "warm.h"
 
-typedef unsigned long size_type;
-
-enum { PATH_SIZE = 4096, FILE_SIZE = 8192, LIST_SIZE = 16384, NAME_SIZE = 32 };
-enum { AT_FDCWD = -100, O_RDONLY = 0, O_DIRECTORY_X86 = 0200000, O_DIRECTORY_ARM = 040000, O_CLOEXEC = 02000000 };
-enum { F_OK = 0, X_OK = 1, ENOENT = 2, STDERR = 2 };
-
-/* ---- system calls ---- */
-
-#if defined(__x86_64__)
-enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_socket = 41, SYS_connect = 42, SYS_sendmsg = 46,
-       SYS_setsockopt = 54, SYS_execve = 59, SYS_fcntl = 72, SYS_flock = 73, SYS_geteuid = 107, SYS_getdents64 = 217, SYS_exit_group = 231,
-       SYS_openat = 257, SYS_unlinkat = 263, SYS_readlinkat = 267, SYS_faccessat = 269, SYS_statx = 332, O_DIRECTORY = O_DIRECTORY_X86 };
-
-static long system_call5(long number, long a, long b, long c, long d, long e)
+/* Where the kernel begins: with argc, arguments and environment on the stack. */
+#if defined(CLOCHE_HOSTED)
+__attribute__((noreturn)) static void launch(long *stack);
+int main(int argc, char **argv)
 {
-    long result;
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                     : "rcx", "r11", "memory");
-    return result;
+    (void)argc;
+    launch((long *)argv - 1);
 }
-
+#elif defined(__x86_64__)
 __asm__(".globl _start\n"
         "_start:\n"
         "    xor %ebp, %ebp\n"
         "    mov %rsp, %rdi\n"
         "    and $-16, %rsp\n"
         "    call launch\n");
-#elif defined(__aarch64__)
-enum { SYS_fcntl = 25, SYS_flock = 32, SYS_unlinkat = 35, SYS_faccessat = 48, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64,
-       SYS_readlinkat = 78, SYS_exit_group = 94, SYS_geteuid = 175, SYS_socket = 198, SYS_connect = 203,
-       SYS_setsockopt = 208, SYS_sendmsg = 211, SYS_execve = 221, SYS_statx = 291, O_DIRECTORY = O_DIRECTORY_ARM };
-
-static long system_call5(long number, long a, long b, long c, long d, long e)
-{
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
-    return x0;
-}
-
+#else
 __asm__(".globl _start\n"
         "_start:\n"
         "    mov x29, #0\n"
         "    mov x30, #0\n"
         "    mov x0, sp\n"
         "    bl launch\n");
-#else
-#error "cloche runs on x86_64 and aarch64"
 #endif
-
-static long system_call(long number, long a, long b, long c, long d)
-{
-    return system_call5(number, a, b, c, d, 0);
-}
-
-static long open_file(const char *path, int flags)
-{
-    return system_call(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0);
-}
-
-static int accessible(const char *path, int mode)
-{
-    return system_call(SYS_faccessat, AT_FDCWD, (long)path, mode, 0) == 0;
-}
-
-/* ---- text ---- */
-
-static size_type length_of(const char *text)
-{
-    size_type length = 0;
-    while (text[length])
-        length++;
-    return length;
-}
-
-static int begins_with(const char *text, const char *prefix)
-{
-    while (*prefix)
-        if (*text++ != *prefix++)
-            return 0;
-    return 1;
-}
-
-static int equal(const char *a, const char *b)
-{
-    return begins_with(a, b) && length_of(a) == length_of(b);
-}
-
-__attribute__((noreturn)) static void fail(const char *what, const char *name, const char *advice)
-{
-    const char *parts[] = {"cloche: ", what, name, advice, "\n"};
-    for (size_type i = 0; i < sizeof parts / sizeof *parts; i++)
-        system_call(SYS_write, STDERR, (long)parts[i], (long)length_of(parts[i]), 0);
-    system_call(SYS_exit_group, 127, 0, 0, 0);
-    __builtin_unreachable();
-}
-
-/* Write the parts (ended by a null pointer) one after another into a buffer of PATH_SIZE. */
-static const char *join(char *buffer, const char *const *parts)
-{
-    size_type used = 0;
-    for (; *parts; parts++)
-        for (const char *from = *parts; *from; from++) {
-            if (used + 1 >= PATH_SIZE)
-                fail("a path is too long: ", buffer, "");
-            buffer[used++] = *from;
-            buffer[used] = 0;
-        }
-    return buffer;
-}
-
-#define JOIN(buffer, ...) join(buffer, (const char *const[]){__VA_ARGS__, 0})
-
-/* Cut the last component off a path; returns it. */
-static char *cut_last(char *path)
-{
-    char *slash = 0;
-    for (char *at = path; *at; at++)
-        if (*at == '/')
-            slash = at;
-    if (!slash)
-        fail("/proc/self/exe is no absolute path: ", path, "");
-    *slash = 0;
-    return slash + 1;
-}
-
-#include "warm.h"
-#include "summary.h"
 
 /* ---- the virtual environment's own description ---- */
 
@@ -244,35 +132,22 @@ static int packages_in(char *packages, const char *prefix, const char *version)
     return 0;
 }
 
-struct entry { /* linux_dirent64 */
-    unsigned long inode;
-    long offset;
-    unsigned short size;
-    unsigned char type;
-    char name[];
-};
-
 /* Look through PREFIX/lib for a pythonX.Y that has the package. */
 static int search_packages(char *packages, const char *prefix, char *version)
 {
-    static char path[PATH_SIZE], list[LIST_SIZE] __attribute__((aligned(8)));
-    long directory = open_file(JOIN(path, prefix, "/lib"), O_RDONLY | O_DIRECTORY);
-    long size;
-    while (directory >= 0 && (size = system_call(SYS_getdents64, directory, (long)list, LIST_SIZE, 0)) > 0)
-        for (long at = 0; at < size;) {
-            struct entry *entry = (struct entry *)(list + at);
-            at += entry->size;
-            if (!begins_with(entry->name, "python3."))
-                continue;
-            copy_version(version, entry->name + length_of("python"));
-            if (packages_in(packages, prefix, version)) {
-                system_call(SYS_close, directory, 0, 0, 0);
-                return 1;
-            }
+    static char path[PATH_SIZE];
+    static struct listing listing;
+    const char *name;
+    int found = 0;
+    listing.directory = open_file(JOIN(path, prefix, "/lib"), O_RDONLY | O_DIRECTORY);
+    while (!found && listing.directory >= 0 && (name = next_name(&listing)))
+        if (begins_with(name, "python3.")) {
+            copy_version(version, name + length_of("python"));
+            found = packages_in(packages, prefix, version);
         }
-    if (directory >= 0)
-        system_call(SYS_close, directory, 0, 0, 0);
-    return 0;
+    if (listing.directory >= 0)
+        system_call(SYS_close, listing.directory, 0, 0, 0);
+    return found;
 }
 
 /* ---- the interpreter ---- */
@@ -378,7 +253,7 @@ __attribute__((noreturn, used)) static void launch(long *stack)
     if (equal(name, SHIM))
         ask_warm_parent(program, argc, argv, envp);
     if (equal(name, "cloche-runc"))
-        answer_from_summary(argc, argv, envp);
+        answer(argc, argv, envp);
     read_environment(&environment, prefix);
     if (!(environment.version[0] && packages_in(packages, prefix, environment.version)) &&
         !search_packages(packages, prefix, environment.version))

@@ -6,24 +6,13 @@
  * Whatever is not as expected (nobody listens, no answer in time) means that Python shall start
  * after all: it finds out why, and founds a warm parent. src/cloche/shim/place.py makes the same name.
  */
+#ifndef CLOCHE_WARM_H
+#define CLOCHE_WARM_H
+
+#include "freestanding.h"
 
 enum { AF_UNIX = 1, SOCK_SEQPACKET = 5, SOL_SOCKET = 1, SCM_RIGHTS = 1, SO_RCVTIMEO = 20, SO_SNDTIMEO = 21 };
-enum { O_PATH = 010000000, AT_EMPTY_PATH = 0x1000, STATX_BASIC_STATS = 0x7ff, WRITABLE_BY_OTHERS = 0022 };
-enum { PATIENCE_S = 10, ANSWER_SIZE = 1 << 16, STDOUT = 1 };
-
-struct status { /* statx */
-    unsigned mask, block_size;
-    unsigned long attributes;
-    unsigned links, uid, gid;
-    unsigned short mode, unused;
-    unsigned long inode, size, blocks, attributes_mask;
-    struct {
-        long seconds;
-        unsigned nanoseconds;
-        int unused;
-    } accessed, born, changed, modified;
-    unsigned long rest[16];
-};
+enum { PATIENCE_S = 10, ANSWER_SIZE = 1 << 16, WRITABLE_BY_OTHERS = 0022 };
 
 struct address { /* sockaddr_un */
     unsigned short family;
@@ -48,27 +37,6 @@ struct rights { /* cmsghdr */
     int level, type;
     int descriptors[2];
 };
-
-static long status_of(long directory, const char *path, int flags, struct status *status)
-{
-    return system_call5(SYS_statx, directory, (long)path, flags, STATX_BASIC_STATS, (long)status);
-}
-
-/* Append a number and what comes before it to a name; a name is a path's last component and short. */
-static char *append(char *at, const char *before, unsigned long number)
-{
-    char digits[24];
-    int count = 0;
-    while (*before)
-        *at++ = *before++;
-    do
-        digits[count++] = (char)('0' + number % 10);
-    while (number /= 10);
-    while (count)
-        *at++ = digits[--count];
-    *at = 0;
-    return at;
-}
 
 /* The number in "mnt:[4026531841]", which /proc/self/ns/mnt links to; 0 where there is none. */
 static unsigned long namespace_number(const char *link)
@@ -161,19 +129,21 @@ static int send_request(long channel)
 /* Print what the warm parent's child answers, and end as it says. Returns where nothing came of it. */
 static void ask_warm_parent(const char *program, long argc, char **argv, char **envp)
 {
-    static char answer[ANSWER_SIZE];
+    static char said[ANSWER_SIZE];
     if (argc < 2 || !(equal(argv[argc - 1], "start") || equal(argv[argc - 1], "delete")))
         return;
     long channel = reach_warm_parent(program, envp);
     if (channel < 0)
         return;
-    long size = send_request(channel) ? system_call(SYS_read, channel, (long)answer, ANSWER_SIZE, 0) : 0;
+    long size = send_request(channel) ? system_call(SYS_read, channel, (long)said, ANSWER_SIZE, 0) : 0;
     system_call(SYS_close, channel, 0, 0, 0);
     if (size < 1)
         return;
-    long stream = answer[0] ? STDERR : STDOUT;
+    long stream = said[0] ? STDERR : STDOUT;
     for (long at = 1, written; at < size; at += written)
-        if ((written = system_call(SYS_write, stream, (long)answer + at, size - at, 0)) <= 0)
+        if ((written = system_call(SYS_write, stream, (long)said + at, size - at, 0)) <= 0)
             break;
-    system_call(SYS_exit_group, answer[0], 0, 0, 0);
+    end(said[0]);
 }
+
+#endif

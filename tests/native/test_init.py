@@ -6,7 +6,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,28 +18,7 @@ from cloche.runtime.facts import CgroupFacts, Facts
 from cloche.runtime.plan import STAGE_ONE, Plan, Step
 from cloche.runtime.sealed import PROGRAM, sealed_memory
 from cloche.spec.default import default_config
-
-NATIVE = Path(__file__).resolve().parent.parent.parent / "native"
-FUZZ_SECONDS = 5
-
-
-def build(clang: str, directory: Path, source: str, *flags: str) -> Path:
-    """Compile a program of native/ against libc with the sanitizers."""
-    subprocess.run([sys.executable, NATIVE / "generate.py", directory / "operations.h"], check=True)
-    program = directory / Path(source).stem
-    common = ["-g", "-O1", "-std=gnu11", "-fno-sanitize-recover=all", f"-I{directory}", f"-I{NATIVE}"]
-    command: list[str | Path] = [
-        clang,
-        *common,
-        *flags,
-        "-DCLOCHE_HOSTED",
-        "-Wno-macro-redefined",
-        NATIVE / source,
-        "-o",
-        program,
-    ]
-    subprocess.run(command, check=True)
-    return program
+from tests.native.sanitized import SANITIZERS, build, fuzz
 
 
 def encoded() -> bytes:
@@ -49,13 +27,7 @@ def encoded() -> bytes:
 
 
 def test_no_plan_makes_the_reader_leave_its_bytes(peer: Callable[[str], str], tmp_path: Path) -> None:
-    fuzzer = build(peer("clang"), tmp_path, "fuzz_plan.c", "-fsanitize=fuzzer,address,undefined")
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    (corpus / "default").write_bytes(encoded())
-    command: list[str | Path] = [fuzzer, f"-max_total_time={FUZZ_SECONDS}", "-max_len=32768", corpus]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    fuzz(peer("clang"), tmp_path, "fuzz_plan.c", {"default": encoded()})
 
 
 def converse(program: str | Path, plan: bytes, slots: int = 0) -> list[Report]:
@@ -82,7 +54,7 @@ def hosted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.peers import peer
 
     directory = tmp_path_factory.mktemp("hosted")
-    return build(peer("clang"), directory, "init.c", "-fsanitize=address,undefined")
+    return build(peer("clang"), directory, "init.c", SANITIZERS)
 
 
 def damaged() -> dict[str, bytes]:

@@ -150,7 +150,7 @@ class Folder:
         return os.path.exists(f"{self.path}/start.fifo")
 
     def take_failure(self) -> tuple[bytes, tuple[int, ...]]:
-        """What a start by the launcher has met and left for us (native/summary.h); empty, as a rule.
+        """What a start by the launcher has met and left for us (native/starting.h); empty, as a rule.
 
         The report of the container's process, and what `State.hold_root` gives, which is inherited.
         """

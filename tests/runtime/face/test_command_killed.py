@@ -23,7 +23,7 @@ from tests.runtime.face.runtimes import Runtime, unique
 from tests.waiting import wait_until
 
 CHANGES = (
-    "mkdir,rename,mknod,mknodat,unlink,unlinkat,rmdir,write,sendmsg,sendto,recvmsg,clone3,vfork,clone,wait4,waitid,"
+    "mkdir,rename,renameat2,mknod,mknodat,unlink,unlinkat,rmdir,write,sendmsg,sendto,recvmsg,clone3,vfork,clone,wait4,waitid,"
     "pidfd_send_signal"
 )
 # Those of cloche-init that Python does not make: what a container is made of.
