@@ -193,10 +193,13 @@ class Cloched(Ctrd):
 
     def start(self, *, fault: str = "") -> None:
         """Start it, for the first time or again. fault: the named place where it is to die."""
-        places = ["--root", f"{self.directory}/root", "--state", f"{self.directory}/state"]
-        command = [peers.command("cloched"), *places, "--address", self.address, "--log-level", "info"]
-        super().__init__(command, self.log_path, {"CLOCHE_FAULT": fault} if fault else None)
+        super().__init__(self.command(), self.log_path, {"CLOCHE_FAULT": fault} if fault else None)
         self.wait_for(socket.AF_UNIX, self.address)
+
+    def command(self) -> list[str]:
+        """The words that start it."""
+        places = ["--root", f"{self.directory}/root", "--state", f"{self.directory}/state"]
+        return [peers.command("cloched"), *places, "--address", self.address, "--log-level", "info"]
 
     def kill(self) -> None:
         """End it as a crash would."""

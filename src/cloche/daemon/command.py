@@ -59,21 +59,25 @@ def _serve(options: argparse.Namespace, configuration: Config) -> int:
 
 def _places(options: argparse.Namespace, configuration: Config) -> Places:
     """Where the daemon is: a flag or a variable before the file, the file before the default."""
+    from cloche.daemon.cri_settings import settings_of
     from cloche.daemon.server import Places
 
     grpc, ttrpc = configuration.plugin(config_tables.GRPC), configuration.plugin(config_tables.TTRPC)
+    root = options.root or configuration.values["root"]
     state = options.state or configuration.values["state"]
     address = options.address or configuration.says("plugins", config_tables.GRPC, "address")
     address = address or f"{state}/cloched.sock"
     beside = "" if options.address else ttrpc["address"]
     return Places(
-        options.root or configuration.values["root"],
+        root,
         state,
         os.path.abspath(address),
         ttrpc=os.path.abspath(beside) if beside else "",
         owner=(grpc["uid"], grpc["gid"]),
         ttrpc_owner=(ttrpc["uid"], ttrpc["gid"]),
         tcp=_tcp(configuration),
+        cri=settings_of(configuration, root, state),
+        cri_only=options.cri_only,
     )
 
 
@@ -102,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-a", "--address", default=environment.get("CLOCHE_ADDRESS", ""))
     parser.add_argument("--root", default=environment.get("CLOCHE_ROOT", ""))
     parser.add_argument("--state", default=environment.get("CLOCHE_STATE", ""))
+    parser.add_argument(
+        "--cri-only", action="store_true", help="serve CRI and nothing else (shims' events apart)"
+    )
     commands = parser.add_subparsers(dest="command")
     printing = commands.add_parser("config", help="print a configuration")
     printing.add_argument("action", choices=config_command.ACTIONS)

@@ -66,8 +66,12 @@ def unused(tree: Mapping[str, Any]) -> list[str]:
     return [
         f"{_dotted(path)} has no effect yet"
         for path, value, known in _leaves(tree, tables.TOP, ())
-        if value != known and not any(path[: len(used)] == used for used in tables.USED)
+        if value != known and not any(_covers(used, path) for used in tables.USED)
     ]
+
+
+def _covers(used: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    return len(used) <= len(path) and all(mine in ("*", name) for mine, name in zip(used, path, strict=False))
 
 
 def _leaves(

@@ -293,6 +293,13 @@ TOP: dict[str, Any] = {
     "stream_processors": Each({"accepts": [], "returns": "", "path": "", "args": [], "env": []}),
 }
 
+_USED_OF_RUNTIMES = (
+    ("runtime_type",),
+    ("runtime_path",),
+    ("snapshotter",),
+    ("sandboxer",),
+    *(("options", name) for name in ("BinaryName", "Root", "SystemdCgroup")),
+)
 USED = (
     ("version",),
     ("root",),
@@ -308,5 +315,21 @@ USED = (
         ("plugins", GRPC_TCP, name)
         for name in ("address", "tls_cert", "tls_key", "tls_ca", "tls_common_name")
     ),
+    *(
+        ("plugins", CRI_IMAGES, *names)
+        for names in (
+            ("snapshotter",),
+            ("image_pull_progress_timeout",),
+            ("stats_collect_period",),
+            ("pinned_images",),
+            ("registry", "config_path"),
+        )
+    ),
+    *(("plugins", CRI_RUNTIME, "containerd", "runtimes", "*", *names) for names in _USED_OF_RUNTIMES),
+    ("plugins", CRI_RUNTIME, "containerd", "default_runtime_name"),
+    *(("plugins", CRI_RUNTIME, "cni", name) for name in ("bin_dir", "bin_dirs", "conf_dir")),
 )
-"""What the daemon acts on: a key or all below it. Others are warned of where they differ from the default."""
+"""What the daemon acts on: a key or all below it, "*" for any name.
+
+Others are warned of where they differ from the default.
+"""

@@ -26,6 +26,8 @@ from cloche.api.streaming import Streaming
 from cloche.api.tasks import Tasks
 from cloche.api.transfer import Transfer
 from cloche.api.version import VersionService
+from cloche.cri.host import Host as CriHost
+from cloche.cri.service import Cri
 from cloche.daemon import tcp
 from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from cloche.cri.settings import Settings
+
 _log = logging.getLogger("cloche.daemon")
 
 STOP_GRACE_S = 10.0
@@ -55,7 +59,8 @@ class Places(Record):
     """Where a daemon is: root durable, state for the run time, address its socket's path.
 
     ttrpc: the path of the socket that shims use; "" for the one beside the other. owner, ttrpc_owner:
-    of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere.
+    of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere. cri: how CRI is to be;
+    None for none. cri_only: whether nothing else is served.
     """
 
     root: str
@@ -65,6 +70,8 @@ class Places(Record):
     owner: tuple[int, int] = (0, 0)
     ttrpc_owner: tuple[int, int] = (0, 0)
     tcp: Tcp | None = None
+    cri: Settings | None = None
+    cri_only: bool = False
 
     @property
     def ttrpc_address(self) -> str:
@@ -93,7 +100,8 @@ class Server:
         services = Services()
         connections = Connections(services)
         manager = self._tasks(host, connections)
-        self._add_services(services, host, manager)
+        cri = self._cri(host, manager, connections)
+        self._add_services(services, host, manager, cri)
         collector = Collector(host.all(), connections.lanes)
         host.on_garbage = collector.request
         await manager.load()
@@ -123,15 +131,41 @@ class Server:
         daemon = Daemon(places.address, places.ttrpc_address, os.path.abspath(sys.argv[0]))
         return TaskManager(places.root, places.state, daemon, publish=host.publish, run=run)
 
-    def _add_services(self, services: Services, host: Host, manager: TaskManager) -> None:
-        events, streaming = Events(host), Streaming()
+    def _cri(self, host: Host, manager: TaskManager, connections: Connections) -> Cri | None:
+        settings = self._places.cri
+        if settings is None:
+            return None
+
+        async def run(
+            function: Callable[..., Any], *arguments: Any, lane: object = None, pool: str = "general"
+        ) -> Any:
+            return await connections.lanes.run_in(pool, lane, lambda: function(*arguments))
+
+        return Cri(
+            CriHost(
+                settings,
+                host.all(),
+                manager,
+                run=run,
+                publish=host.publish,
+                released=lambda digests: host.on_garbage(digests),
+            )
+        )
+
+    def _add_services(self, services: Services, host: Host, manager: TaskManager, cri: Cri | None) -> None:
+        for each in cri.services if cri else ():
+            services.add(each)
+        events = Events(host)
+        services.add(Forwarding(events))
+        if self._places.cri_only:
+            return
+        streaming = Streaming()
         for each in (
             *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Content, Snapshots, Diff)),
             Tasks(host, manager),
             SandboxStore(host),
             SandboxController(host, manager),
             events,
-            Forwarding(events),
             streaming,
             Transfer(host, streaming),
             VersionService(),

@@ -1,0 +1,74 @@
+"""What the configuration says of pods and their containers."""
+
+from __future__ import annotations
+
+from cloche.spec.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAMESPACE = "k8s.io"
+"""Where everything of Kubernetes is, for whoever looks with containerd's clients."""
+
+
+class Handler(Record):
+    """A way to run pods, which a RuntimeClass names.
+
+    runtime: a shim's name or path, as everywhere. binary_name: the OCI runtime that the shim executes; "" for
+    the built-in one. runtime_root: where that keeps its state. systemd_cgroup: who makes cgroups.
+    pod_annotations, container_annotations: patterns of those that are handed on to the runtime.
+    host_devices: whether a privileged container gets the machine's devices; all_devices: or else may
+    at least make them. cgroup_writable: whether a container may write to its own cgroup.
+    base_spec: the path of a config.json to begin with; "" for none. snapshotter: "" for the default one.
+    """
+
+    name: str
+    runtime: str = ""
+    binary_name: str = ""
+    runtime_root: str = ""
+    systemd_cgroup: bool = False
+    pod_annotations: tuple[str, ...] = ()
+    container_annotations: tuple[str, ...] = ()
+    host_devices: bool = True
+    all_devices: bool = True
+    cgroup_writable: bool = False
+    base_spec: str = ""
+    snapshotter: str = ""
+
+
+class Settings(Record):
+    """See the module. Times in seconds.
+
+    root, state: the daemon's. handlers: by name. hosts_dir: where registries are configured, with colons
+    between; "" for the usual places. pull_timeout_s: how long a pull may stand still. pinned: images
+    that are not to be removed for room. pause_image: "" for a holder of our own. stats_period_s: how
+    old what is told of disks may be. unset_seccomp: the profile for those who name none.
+    netns_directory: where pods' network namespaces are pinned.
+    """
+
+    root: str
+    state: str
+    handlers: Mapping[str, Handler]
+    default_handler: str = "runc"
+    snapshotter: str = "overlayfs"
+    hosts_dir: str = ""
+    pull_timeout_s: float = 300.0
+    pinned: tuple[str, ...] = ()
+    pause_image: str = ""
+    stats_period_s: float = 10.0
+    unset_seccomp: str = ""
+    tolerate_missing_hugetlb: bool = True
+    restrict_oom_score: bool = False
+    device_ownership: bool = False
+    ignore_image_volumes: bool = False
+    unprivileged_ports: bool = True
+    unprivileged_icmp: bool = True
+    cdi_directories: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
+    exec_drain_s: float = 0.0
+    criu: bool = True
+    netns_directory: str = "/var/run/netns"
+    network_config: str = "/etc/cni/net.d"
+    network_plugins: tuple[str, ...] = ("/opt/cni/bin",)
+    network_template: str = ""
+    preferred_family: str = ""

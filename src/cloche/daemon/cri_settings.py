@@ -1,0 +1,72 @@
+"""What config.toml says of CRI, as CRI takes it."""
+
+from __future__ import annotations
+
+from cloche.cri.settings import Handler, Settings
+from cloche.daemon import config_tables
+from cloche.daemon.config_check import read_span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from cloche.daemon.config import Config
+
+
+def settings_of(config: Config, root: str, state: str) -> Settings | None:
+    """CRI's settings; None where it is disabled. root, state: the daemon's."""
+    if set(config.values["disabled_plugins"]) & {config_tables.CRI, config_tables.CRI_RUNTIME}:
+        return None
+    runtime, images = config.plugin(config_tables.CRI_RUNTIME), config.plugin(config_tables.CRI_IMAGES)
+    handlers = runtime["containerd"]
+    cni = runtime["cni"]
+    # Without a word in the file the pod's holder is our own; the default is another tool's image.
+    pause = config.says("plugins", config_tables.CRI_IMAGES, "pinned_images", "sandbox") or ""
+    pinned = {name: image for name, image in images["pinned_images"].items() if name != "sandbox" or pause}
+    under_state = runtime["netns_mounts_under_state_dir"]
+    return Settings(
+        root,
+        state,
+        {name: _handler(name, table) for name, table in handlers["runtimes"].items()},
+        default_handler=handlers["default_runtime_name"],
+        snapshotter=images["snapshotter"],
+        hosts_dir=images["registry"]["config_path"],
+        pull_timeout_s=read_span(images["image_pull_progress_timeout"]),
+        pinned=tuple(pinned.values()),
+        pause_image=pause,
+        stats_period_s=float(images["stats_collect_period"]),
+        unset_seccomp=runtime["unset_seccomp_profile"],
+        tolerate_missing_hugetlb=runtime["tolerate_missing_hugetlb_controller"],
+        restrict_oom_score=runtime["restrict_oom_score_adj"],
+        device_ownership=runtime["device_ownership_from_security_context"],
+        ignore_image_volumes=runtime["ignore_image_defined_volumes"],
+        unprivileged_ports=runtime["enable_unprivileged_ports"],
+        unprivileged_icmp=runtime["enable_unprivileged_icmp"],
+        cdi_directories=tuple(runtime["cdi_spec_dirs"]) if runtime["enable_cdi"] else (),
+        exec_drain_s=read_span(runtime["drain_exec_sync_io_timeout"]),
+        criu=runtime["enable_criu"],
+        netns_directory=f"{state}/netns" if under_state else "/var/run/netns",
+        network_config=cni["conf_dir"],
+        network_plugins=tuple([cni["bin_dir"]] if cni["bin_dir"] else cni["bin_dirs"]),
+        network_template=cni["conf_template"],
+        preferred_family=cni["ip_pref"],
+    )
+
+
+def _handler(name: str, table: Mapping[str, Any]) -> Handler:
+    options = table.get("options") or {}
+    return Handler(
+        name,
+        runtime=table["runtime_path"] or table["runtime_type"],
+        binary_name=options.get("BinaryName", ""),
+        runtime_root=options.get("Root", ""),
+        systemd_cgroup=bool(options.get("SystemdCgroup", False)),
+        pod_annotations=tuple(table["pod_annotations"]),
+        container_annotations=tuple(table["container_annotations"]),
+        host_devices=not table["privileged_without_host_devices"],
+        all_devices=table["privileged_without_host_devices_all_devices_allowed"],
+        cgroup_writable=table["cgroup_writable"],
+        base_spec=table["base_runtime_spec"],
+        snapshotter=table["snapshotter"],
+    )
