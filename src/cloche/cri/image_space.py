@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 from cloche.spec.record import Record
@@ -48,7 +49,7 @@ class ImageSpace:
     @property
     def mountpoint(self) -> str:
         """Where the layers are."""
-        return f"{self._host.settings.root}/snapshots"
+        return self._host.context.snapshotter(self._host.settings.snapshotter).root
 
     async def measured(self) -> Measured:
         """What layers take, at most the configured period old."""
@@ -75,28 +76,30 @@ class ImageSpace:
     def _walk(self) -> Measured:
         context = self._host.context
         with context.metadata.read() as tx:
-            rows = tx.execute("SELECT key, id, kind, namespace, size, inodes FROM snapshots")
+            rows = tx.execute("SELECT key, id, kind, namespace, size, inodes, snapshotter FROM snapshots")
         size = inodes = 0
         layers = {}
-        for key, number, kind, namespace, known_size, known_inodes in rows:
-            used = self._of_one(int(number), str(kind), known_size, known_inodes)
+        for key, number, kind, namespace, known_size, known_inodes, snapshotter in rows:
+            if known_size is not None and known_inodes is not None:
+                used = Usage(known_size, known_inodes, clock.now())
+            else:
+                path = f"{context.snapshotter(snapshotter).root}/snapshots/{number}"
+                used = self._of_one(number, path, is_committed=kind == COMMITTED)
             size, inodes = size + used.size, inodes + used.inodes
             if kind == ACTIVE and namespace == context.namespace:
                 layers[str(key)] = used
         return Measured(size, inodes, clock.now(), layers)
 
-    def _of_one(self, number: int, kind: str, size: int | None, inodes: int | None) -> Usage:
+    def _of_one(self, number: int, path: str, *, is_committed: bool) -> Usage:
         """What one layer takes. One that is committed never changes: it is walked once at most."""
-        if size is not None and inodes is not None:
-            return Usage(size, inodes, clock.now())
-        if kind == COMMITTED and number in self._committed:
+        if is_committed and number in self._committed:
             return self._committed[number]
         try:
-            walked = disk_usage(f"{self.mountpoint}/{number}/fs")
+            walked = disk_usage(f"{path}/fs" if os.path.isdir(f"{path}/fs") else path)
         except FileNotFoundError:
             return Usage(0, 0, clock.now())  # it has just been removed, or shows its parents alone
         used = Usage(walked.size, walked.inodes, clock.now())
-        if kind == COMMITTED:
+        if is_committed:
             self._committed[number] = used
         return used
 

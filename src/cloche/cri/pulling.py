@@ -13,7 +13,7 @@ import time
 
 from cloche.cri import images
 from cloche.engine.images import Images as Engine
-from cloche.errors import ClocheError, DeadlineExceeded, InvalidArgument
+from cloche.errors import DeadlineExceeded, InvalidArgument
 from cloche.image import progress as news
 from cloche.image.credentials import Credentials
 from cloche.image.progress import Recorder
@@ -36,7 +36,6 @@ class Pull:
         self.credentials = credentials
         self.recorder = Recorder()
         self.cancelled = threading.Event()
-        self.stood_still = False
 
     def progress(self) -> dict[str, int]:
         """Bytes that are here, and bytes of all that is known of."""
@@ -79,37 +78,38 @@ class Puller:
 
     def _ended(self, key: tuple[str, Credentials], task: asyncio.Task[str]) -> None:
         del self._running[key]
-        if not task.cancelled():
-            task.exception()  # whoever waited was told
+        _seen(task)
 
     async def _watched(self, pull: Pull) -> str:
-        watcher = asyncio.ensure_future(self._watch(pull))
-        try:
-            image_id: str = await self._host.run(
-                self._pull, pull, lane=("pull", pull.reference), pool="pulls"
-            )
-            return image_id
-        except ClocheError:
-            if pull.stood_still:
-                timeout_s = self._host.settings.pull_timeout_s
-                raise DeadlineExceeded(
-                    f"pulling {pull.reference}: nothing came for {timeout_s:g} s: is its registry there?"
-                ) from None
-            raise
-        finally:
-            watcher.cancel()
+        """Whichever comes first: the image, or the end of our patience with what stands still.
 
-    async def _watch(self, pull: Pull) -> None:
-        """Cancel the pull when nothing changes for too long."""
+        A thread that waits for an answer that never comes ends by itself, some time later.
+        """
+        working = asyncio.ensure_future(self._host.run(self._pull, pull, pool="pulls"))
+        watching = asyncio.ensure_future(self._stands_still(pull))
+        try:
+            done, _ = await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+        if working in done:
+            image_id: str = working.result()
+            return image_id
+        working.add_done_callback(_seen)
+        raise DeadlineExceeded(
+            f"pulling {pull.reference}: nothing came for {self._host.settings.pull_timeout_s:g} s: "
+            "is its registry there?"
+        )
+
+    async def _stands_still(self, pull: Pull) -> None:
+        """Returns when nothing has changed for too long, and the pull is told to end."""
         timeout_s = self._host.settings.pull_timeout_s
         last, since = pull.state(), time.monotonic()
-        while timeout_s > 0:
+        while True:
             await asyncio.sleep(_LOOK_S)
             now = pull.state()
-            if now != last:
+            if now != last or timeout_s <= 0:
                 last, since = now, time.monotonic()
             elif time.monotonic() - since > timeout_s:
-                pull.stood_still = True
                 pull.cancelled.set()
                 return
 
@@ -141,6 +141,12 @@ class Puller:
             topic = "/images/create" if name in made else "/images/update"
             self._host.publish(topic, kind(name=name, labels=labels))
         return image.id
+
+
+def _seen(work: asyncio.Future[str]) -> None:
+    """Whoever waited for it was told; there may be nobody."""
+    if not work.cancelled():
+        work.exception()
 
 
 def credentials(auth: AuthConfig | None) -> Credentials:
