@@ -35,6 +35,7 @@ PACKAGES = {
     "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs",
     "nft": "nftables",
+    "nginx": "nginx",
     "openssl": "openssl",
     "podman": "podman",
     "ps": "procps",
