@@ -19,11 +19,20 @@ from cloche.spec.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from cloche.cli.session import Session
 
     Row = tuple[str, str, str, str]
     Group = tuple[str, tuple[Row, ...]]
+
+    class Counting(Protocol):
+        """What takes so many arguments; maximum: None for any number."""
+
+        @property
+        def minimum(self) -> int: ...
+        @property
+        def maximum(self) -> int | None: ...
 
 REPEATED = frozenset(("list", "map", "mount", "ulimit", "filter"))
 
@@ -55,10 +64,11 @@ class Command(Record):
     groups: tuple[Group, ...] = ()
     minimum: int = 0
     maximum: int | None = 0
-    passes_on: bool = False  # the rest of the line, from the first argument, is another program's
+    passes_on: int = 0  # after so many arguments the rest of the line is another program's; 0 for never
     failure: int = 1  # exit code of an error of the engine
     invokes: bool = False  # has exit codes of its own where a program cannot be executed
     description: str = ""
+    one_dash: bool = False  # see parse
 
 
 class Parsed:
@@ -94,15 +104,18 @@ class Parsed:
         return list(self._values)
 
 
-def parse(groups: Sequence[Group], line: Sequence[str], *, passes_on: bool = False) -> Parsed:
+def parse(
+    groups: Sequence[Group], line: Sequence[str], *, passes_on: int = 0, one_dash: bool = False
+) -> Parsed:
     """Read a command's line (without the command's own name).
 
+    passes_on: see Command. one_dash: `-name` may stand for `--name`, as in Go's own grammar.
     Raises UsageError for what the tables do not allow and HelpWanted for --help.
     """
-    return _Parser(groups, line).read(passes_on=passes_on)
+    return _Parser(groups, line, one_dash=one_dash).read(passes_on=passes_on)
 
 
-def check_count(command: Command, path: str, arguments: Sequence[str]) -> None:
+def check_count(command: Counting, path: str, arguments: Sequence[str]) -> None:
     """Raise WrongCountError, in docker's words, unless the number of arguments fits the command."""
     count, least, most = len(arguments), command.minimum, command.maximum
     if count >= least and (most is None or count <= most):
@@ -117,24 +130,28 @@ def check_count(command: Command, path: str, arguments: Sequence[str]) -> None:
 class _Parser:
     """One reading of one line."""
 
-    def __init__(self, groups: Sequence[Group], line: Sequence[str]) -> None:
+    def __init__(self, groups: Sequence[Group], line: Sequence[str], *, one_dash: bool) -> None:
         self._groups = groups
+        self._one_dash = one_dash
         self._words = list(line)
         self._words.reverse()
         self._values: dict[str, bool | int | str | list[str]] = {}
 
-    def read(self, *, passes_on: bool) -> Parsed:
+    def read(self, *, passes_on: int) -> Parsed:
         arguments: list[str] = []
         words = self._words
         while words:
             word = words.pop()
-            if word == "--" or (arguments and passes_on):
-                if word != "--" or (arguments and passes_on):
+            foreign = 0 < passes_on <= len(arguments)
+            if word == "--" or foreign:
+                if foreign:
                     arguments.append(word)
                 arguments += reversed(words)
                 break
             if word.startswith("--"):
                 self._long(word)
+            elif self._one_dash and word[:1] == "-" and self._row(0, word[1:].partition("=")[0]):
+                self._long("-" + word)
             elif len(word) > 1 and word[0] == "-":
                 self._cluster(word[1:])
             else:

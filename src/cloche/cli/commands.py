@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("system", "INFO", "Show the state of this installation and its machine"),
     "version": ("system", "VERSION", "Show versions"),
     "attach": ("attach", "ATTACH", "Join this terminal to a running container"),
+    "ctr": ("ctr.main", "CTR", "Manage the daemon in the words of containerd's ctr"),
     "cp": ("copy", "CP", "Copy files between a container and the host"),
     "create": ("run", "CREATE", "Make a container from an image without starting it"),
     "df": ("system", "DF", "Show what takes room on the disk, and with --explain whose every byte is"),

@@ -56,6 +56,6 @@ EXEC = Command(
     ),
     minimum=2,
     maximum=None,
-    passes_on=True,
+    passes_on=1,
     invokes=True,
 )

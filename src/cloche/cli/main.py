@@ -66,7 +66,7 @@ def run(line_words: Sequence[str]) -> int:
 
 def _global(words: list[str]) -> int:
     try:
-        flags = parse(GLOBAL_GROUPS, words, passes_on=True)
+        flags = parse(GLOBAL_GROUPS, words, passes_on=1)
         if flags.on("version"):
             from cloche.cli.system import version_line
 
@@ -93,7 +93,7 @@ def _command(session: Session, words: list[str]) -> int:
     module, name, _ = COMMANDS[key]
     command: Command = getattr(__import__(f"cloche.cli.{module}", fromlist=(name,)), name)
     try:
-        parsed = parse(command.groups, words[taken:], passes_on=command.passes_on)
+        parsed = parse(command.groups, words[taken:], passes_on=command.passes_on, one_dash=command.one_dash)
         check_count(command, f"cloche {path}", parsed.arguments)
         return _obey(command, session, parsed)
     except HelpWanted:

@@ -21,10 +21,10 @@ def program(global_groups: Sequence[Group]) -> str:
     rest = sorted(name for name in COMMANDS if " " not in name and name not in COMMON)
     parts = [
         "Usage:  cloche [OPTIONS] COMMAND\n\nRun containers: isolated programs with their own file system.\n",
-        "Common Commands:\n" + _list((name, COMMANDS[name][2]) for name in COMMON),
-        "Management Commands:\n" + _list((name, summary) for name, (summary, _) in GROUPS.items()),
-        "Commands:\n" + _list((name, COMMANDS[name][2]) for name in rest),
-        *_options(global_groups),
+        "Common Commands:\n" + listed((name, COMMANDS[name][2]) for name in COMMON),
+        "Management Commands:\n" + listed((name, summary) for name, (summary, _) in GROUPS.items()),
+        "Commands:\n" + listed((name, COMMANDS[name][2]) for name in rest),
+        *options(global_groups),
         "Run 'cloche COMMAND --help' for more about a command.\n",
     ]
     return "\n".join(parts)
@@ -35,7 +35,7 @@ def group(name: str) -> str:
     summary, members = GROUPS[name]
     rows = sorted((member, COMMANDS[key][2]) for member, key in members.items())
     return (
-        f"Usage:  cloche {name} COMMAND\n\n{summary}\n\nCommands:\n{_list(rows)}\n"
+        f"Usage:  cloche {name} COMMAND\n\n{summary}\n\nCommands:\n{listed(rows)}\n"
         f"Run 'cloche {name} COMMAND --help' for more about a command.\n"
     )
 
@@ -47,7 +47,7 @@ def command(key: str, path: str, described: Command) -> str:
     names = _names(key)
     if len(names) > 1:
         parts.append("Aliases:\n  " + ", ".join(f"cloche {name}" for name in names) + "\n")
-    parts += _options(described.groups)
+    parts += options(described.groups)
     return "\n".join(parts)
 
 
@@ -60,9 +60,10 @@ def _names(key: str) -> list[str]:
     return names
 
 
-def _options(groups: Iterable[Group]) -> list[str]:
+def options(groups: Iterable[Group]) -> list[str]:
+    """The flags of each group that has any, under its title."""
     # A flag without a text is another word for one that has it.
-    groups = [(title, tuple(row for row in rows if row[3])) for title, rows in groups]
+    groups = [(title, shown) for title, rows in groups if (shown := tuple(row for row in rows if row[3]))]
     widest = max((len(_syntax(row)) for _, rows in groups for row in rows), default=0)
     # One very long flag shall not push all the texts against the right edge.
     column = min(widest, 30) + 3
@@ -89,8 +90,11 @@ def _option(row: Row, column: int) -> str:
     return head + "".join(f"{'':{column}}{line}\n" for line in lines[1:])
 
 
-def _list(rows: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"  {name:<11} {summary}\n" for name, summary in rows)
+def listed(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and what they are."""
+    rows = list(rows)
+    width = max(11, *(len(name) for name, _ in rows))
+    return "".join(f"  {name:<{width}} {summary}\n" for name, summary in rows)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

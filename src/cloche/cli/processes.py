@@ -134,7 +134,7 @@ def _cpu_percent(before: Statistics | None, now: Statistics) -> float:
     return (now.cpu_ns - before.cpu_ns) / (now.time_ns - before.time_ns) * 100
 
 
-TOP = Command("CONTAINER [ps OPTIONS]", _top, minimum=1, maximum=None, passes_on=True)
+TOP = Command("CONTAINER [ps OPTIONS]", _top, minimum=1, maximum=None, passes_on=1)
 STATS = Command(
     "[OPTIONS] [CONTAINER...]",
     _stats,

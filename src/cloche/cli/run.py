@@ -135,7 +135,7 @@ RUN = Command(
     groups=(_ATTACHING, *container_flags.GROUPS),
     minimum=1,
     maximum=None,
-    passes_on=True,
+    passes_on=1,
     failure=_FAILURE,
     invokes=True,
 )
@@ -145,5 +145,5 @@ CREATE = Command(
     groups=container_flags.GROUPS,
     minimum=1,
     maximum=None,
-    passes_on=True,
+    passes_on=1,
 )

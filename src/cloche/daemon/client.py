@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from cloche.engine.tasks.reading import Reading
+from cloche.engine.tasks.dialing import Dialing
 from cloche.errors import Cancelled, DeadlineExceeded, Unavailable
 from cloche.wire import grpc, status
 from cloche.wire.grpc_client import Answer, request_block
@@ -29,7 +29,7 @@ _SEND_AHEAD = 256 << 10
 _LIMITS = Limits(frame_size=1 << 16)
 
 
-class Channel(Reading):
+class Channel(Dialing):
     """One connection to a server: any number of calls at the same time, from one event loop.
 
     alive: whether new calls can be made on it.
@@ -41,16 +41,6 @@ class Channel(Reading):
         self.paused = False
         self._streams: dict[int, ClientCall] = {}
         self._transport: asyncio.Transport | None = None
-
-    @classmethod
-    async def connect(cls, path: str) -> Self:
-        """Connect to a unix socket. Raises Unavailable where nobody answers."""
-        loop = asyncio.get_running_loop()
-        try:
-            _, channel = await loop.create_unix_connection(cls, path)
-        except OSError as error:
-            raise Unavailable(f"{path}: {error.strerror or error}") from None
-        return channel
 
     async def unary(
         self,

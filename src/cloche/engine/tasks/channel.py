@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from cloche.engine.tasks.reading import Reading
+from cloche.engine.tasks.dialing import Dialing
 from cloche.errors import DeadlineExceeded, Unavailable
 from cloche.wire import status, ttrpc
 from cloche.wire.status import StatusError, error_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 
 
-class TtrpcChannel(Reading):
+class TtrpcChannel(Dialing):
     """One connection to a server: any number of calls at the same time, from one event loop.
 
     alive: whether calls can be made on it. on_lost: called once when the server has gone.
@@ -37,16 +37,6 @@ class TtrpcChannel(Reading):
         self._calls: dict[int, TtrpcClientCall] = {}
         self._next = 1
         self._transport: asyncio.Transport | None = None
-
-    @classmethod
-    async def connect(cls, path: str) -> Self:
-        """Connect to a unix socket. Raises Unavailable where nobody answers."""
-        loop = asyncio.get_running_loop()
-        try:
-            _, channel = await loop.create_unix_connection(cls, path)
-        except OSError as error:
-            raise Unavailable(f"{path}: {error.strerror or error}") from None
-        return channel
 
     async def unary(
         self,

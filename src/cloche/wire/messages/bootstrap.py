@@ -52,6 +52,13 @@ class RuntimeVersion(Message, package="containerd.types"):
     revision: str = string(2)
 
 
+class RuntimeRequest(Message, package="containerd.types"):
+    """Which runtime a daemon is asked about: its name or path, and the options it would be given."""
+
+    runtime_path: str = string(1)
+    options: Any | None = message(2, Any)
+
+
 class RuntimeInfo(Message, package="containerd.types"):
     """What `-info` prints. options: as they were given; features: the runtime's document as JSON."""
 
