@@ -122,10 +122,12 @@ class Ctrd(Daemon):
     """A daemon that ctr speaks with, at `address`."""
 
     address: str
+    client: tuple[str, ...] = ()
+    """The words that begin a command of ctr; the real one's where there are none."""
 
     def ctr(self, *arguments: str) -> list[str]:
         """The words of a ctr command against this daemon."""
-        return [peer("ctr"), "--address", self.address, *arguments]
+        return [*(self.client or (peer("ctr"),)), "--address", self.address, *arguments]
 
     def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run ctr; the result is not checked."""

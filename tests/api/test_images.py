@@ -35,7 +35,9 @@ def test_a_filter_that_makes_no_sense_is_refused(cloched: Cloched) -> None:
 def test_an_image_gets_another_name_and_loses_it(cloched: Cloched) -> None:
     cloched.ok("images", "tag", IMAGE, "other.example/name:1")
     assert digest_of(cloched, "other.example/name:1") == digest_of(cloched, IMAGE)
-    assert cloched.run("images", "tag", IMAGE, "other.example/name:1").returncode == 1
+    # Through the transfer service, which ctr 2.x and ours prefer, a name that is taken changes hands.
+    strictly = ("--local",) if cloched.client else ()
+    assert cloched.run("images", "tag", *strictly, IMAGE, "other.example/name:1").returncode == 1
     cloched.ok("images", "label", "other.example/name:1", "tier=gold")
     assert "tier=gold" in cloched.ok("images", "ls", "name==other.example/name:1")
     cloched.ok("images", "rm", "other.example/name:1")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         @property
         def maximum(self) -> int | None: ...
 
+
 REPEATED = frozenset(("list", "map", "mount", "ulimit", "filter"))
 
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))

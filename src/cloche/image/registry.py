@@ -154,7 +154,8 @@ class Registry:
         """Begin to fetch a blob from an offset on. Errors as `resolve`.
 
         Foreign layers are asked from their own addresses, without credentials, where the registry
-        does not have them. A server that ignores ranges is borne: what is known is skipped.
+        does not have them. A server that ignores ranges is borne: what is known is skipped. A negative
+        size says that nobody knows it.
         """
         try:
             return self._in_turn(PULL, lambda endpoint: self._get_blob(endpoint, descriptor, offset))
@@ -252,7 +253,7 @@ class Registry:
                 response.close()
                 raise DataLoss(f"{what}: {host} sent another range than the one asked for")
         length = response.headers.get("Content-Length", "")
-        if length.isdigit() and int(length) + offset - skip_bytes != descriptor.size:
+        if descriptor.size >= 0 and length.isdigit() and int(length) + offset - skip_bytes != descriptor.size:
             response.close()
             raise DataLoss(
                 f"{what}: {host} offers {int(length) + offset - skip_bytes} bytes, not the {descriptor.size} "

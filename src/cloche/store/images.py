@@ -67,7 +67,7 @@ def list(tx: Transaction, namespace: str) -> tuple[Image, ...]:  # noqa: A001 - 
 def create(tx: WriteTransaction, namespace: str, image: Image) -> Image:
     """Add an image, as `put`, but raise AlreadyExists when the name is taken."""
     if get(tx, namespace, image.name) is not None:
-        raise AlreadyExists(f"image {image.name!r}: exists")
+        raise AlreadyExists(f"image {image.name!r}: already exists")
     return put(tx, namespace, image)
 
 

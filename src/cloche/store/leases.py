@@ -99,7 +99,7 @@ def create(tx: WriteTransaction, lease: Lease) -> Lease:
         expires_at = clock.parse_rfc3339(lease.labels[EXPIRE_LABEL])
     namespaces.ensure(tx, lease.namespace)
     if get(tx, lease.namespace, lease.id) is not None:
-        raise AlreadyExists(f"lease {lease.id!r}: exists")
+        raise AlreadyExists(f"lease {lease.id!r}: already exists")
     lease = lease.replace(created_at=clock.now(), expires_at=expires_at)
     tx.change(
         f"INSERT INTO leases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",

@@ -29,7 +29,7 @@ def create(tx: WriteTransaction, name: str, labels: Mapping[str, str] | None = N
     """Make a namespace. Raises AlreadyExists, InvalidArgument."""
     validate_identifier(name, "namespace")
     if tx.first("SELECT 1 FROM namespaces WHERE name = ?", (name,)):
-        raise AlreadyExists(f"namespace {name!r}: exists")
+        raise AlreadyExists(f"namespace {name!r}: already exists")
     tx.change("INSERT INTO namespaces VALUES (?, ?)", (name, label_column.encode(labels)))
 
 

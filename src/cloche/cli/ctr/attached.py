@@ -32,20 +32,28 @@ def streams(invocation: Invocation, name: str, *, terminal: bool) -> Streams:
     return Streams.make(folder, name, terminal=terminal)
 
 
-def follow(process: Process, joined: Streams, *, terminal: bool) -> int:
-    """Pass signals, or the terminal's size, on to a running process until it ends; its exit code."""
+def follow(process: Process, joined: Streams, *, terminal: bool, start: bool = True) -> int:
+    """Start a process and be with it until it ends; its exit code.
+
+    Signals, or the terminal's size, are passed on. start: not where it runs already.
+    """
     steering = Steering(process)
     if terminal:
         from cloche.engine.terminal import LocalTerminal
 
+        if start:
+            process.start()
         with LocalTerminal((0, 1, 2), steering, tty=True):
             code = process.wait()
             joined.wait()
-    else:
-        with SignalProxy() as proxy:
-            proxy.connect(steering.kill)
-            code = process.wait()
-        joined.wait()
+        return code
+    # From before it starts: whoever sees its first output may send a signal at once.
+    with SignalProxy() as proxy:
+        if start:
+            process.start()
+        proxy.connect(steering.kill)
+        code = process.wait()
+    joined.wait()
     return code
 
 

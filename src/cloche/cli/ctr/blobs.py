@@ -71,7 +71,12 @@ def store(
                 offset += len(data)
             digest = digest or f"sha256:{hashing.hexdigest()}"
             last = messages.WriteContentRequest(
-                action=COMMIT, ref=ref, total=size or offset, expected=digest, offset=offset, labels=labels or {}
+                action=COMMIT,
+                ref=ref,
+                total=size or offset,
+                expected=digest,
+                offset=offset,
+                labels=labels or {},
             )
             call.send(last, end=True)
             answer = call.receive()

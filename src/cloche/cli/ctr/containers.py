@@ -77,7 +77,9 @@ def _end(daemon: Daemon, name: str) -> None:
         return
     status = found.process.status
     if status not in (types.STOPPED, types.CREATED):
-        raise FailedPrecondition(f"cannot delete a container that is {types.STATUS_NAMES[status]}: kill it first")
+        raise FailedPrecondition(
+            f"cannot delete a container that is {types.STATUS_NAMES[status]}: kill it first"
+        )
     daemon.ask(TASKS, "Delete", tasks.DeleteTaskRequest(container_id=name))
 
 

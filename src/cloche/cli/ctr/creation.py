@@ -23,7 +23,7 @@ from cloche.wire.messages.snapshots import SNAPSHOTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any as Anything
 
     from cloche.cli.ctr.command import Invocation
@@ -77,7 +77,7 @@ def create(invocation: Invocation, *, shares: int = 0) -> messages.Container:
     """Make the container that a command line describes; nothing runs yet."""
     name = name_of(invocation)
     runtime, options = runtime_options(invocation)
-    labels = values.labels(invocation.all("label"))
+    labels, annotations = values.labels(invocation.all("label")), _annotations(invocation)
     made = messages.Container(
         id=name,
         labels=labels,
@@ -89,11 +89,11 @@ def create(invocation: Invocation, *, shares: int = 0) -> messages.Container:
             config = load_file(invocation.text("config"))
         elif invocation.on("rootfs"):
             files = Files((), os.path.abspath(invocation.argument(0)))
-            words = invocation.arguments[2:]
-            config = specification.build(invocation, name, words, None, files.find, shares=shares)
+            config = specification.build(invocation, name, invocation.arguments[2:], None, shares=shares)
+            specification.identify(invocation, config, None, files.find)
         else:
             config = _of_image(invocation, made, shares)
-        specification.annotated(config, _annotations(invocation) | labels)
+        specification.annotated(config, annotations | labels)
         made.spec = Any(type_url=SPEC_TYPE, value=dumps(config))
         request = messages.CreateContainerRequest(container=made)
         container: messages.Container = invocation.daemon.ask(CONTAINERS, "Create", request).container
@@ -105,21 +105,28 @@ def _of_image(invocation: Invocation, made: messages.Container, shares: int) -> 
     daemon, snapshotter = invocation.daemon, used(invocation)
     image = get(daemon, invocation.argument(0))
     chosen = Documents(daemon).choose(image, platform_of(invocation.text("platform")))
+    # Before anything is made: what the flags say may make no sense.
+    config = specification.build(invocation, made.id, invocation.arguments[2:], chosen.config, shares=shares)
     unpack(daemon, snapshotter, chosen, sync_fs=invocation.on("sync-fs"))
     made.image, made.snapshotter, made.snapshot_key = image.name, snapshotter, made.id
-    made.labels = _labels(chosen.config, image.labels) | made.labels
+    made.labels = {**_labels(chosen.config, image.labels), **made.labels}
     request = snapshots.PrepareSnapshotRequest(
         snapshotter=snapshotter,
         key=made.id,
         parent=chosen.chain_id,
         labels=values.labels(invocation.all("snapshotter-label")) | _remapping(invocation),
     )
-    mounts = daemon.ask(SNAPSHOTS, "Prepare", request).mounts
-    words = invocation.arguments[2:]
-    return specification.build(invocation, made.id, words, chosen.config, Files(mounts).find, shares=shares)
+    files = Files(daemon.ask(SNAPSHOTS, "Prepare", request).mounts)
+    try:
+        specification.identify(invocation, config, chosen.config, files.find)
+    except BaseException:
+        remove = snapshots.RemoveSnapshotRequest(snapshotter=snapshotter, key=made.id)
+        daemon.find(SNAPSHOTS, "Remove", remove)
+        raise
+    return config
 
 
-def _labels(config: ImageConfig, of_image: dict[str, str]) -> dict[str, str]:
+def _labels(config: ImageConfig, of_image: Mapping[str, str]) -> dict[str, str]:
     found = {**config.labels, **of_image}
     fitting = {key: value for key, value in found.items() if len(key) + len(value) <= _LABEL_BYTES}
     return fitting | {STOP_SIGNAL: config.stop_signal or "SIGTERM"}

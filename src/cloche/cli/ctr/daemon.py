@@ -86,7 +86,7 @@ class Daemon:
         return None if self._deadline is None else max(self._deadline - monotonic(), 0.001)
 
     def _metadata(self) -> dict[str, tuple[str, ...]]:
-        metadata = {"containerd-namespace": (self.namespace,)}
+        metadata: dict[str, tuple[str, ...]] = {"containerd-namespace": (self.namespace,)}
         if self.lease:
             metadata["containerd-lease"] = (self.lease,)
         return metadata

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cloche.cli.arguments import UsageError
-from cloche.wire.messages import runc_options, runtime_options as other_options
+from cloche.wire.messages import runc_options
+from cloche.wire.messages import runtime_options as other_options
 from cloche.wire.messages.google import Any
 
 TYPE_CHECKING = False

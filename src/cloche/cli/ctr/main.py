@@ -66,14 +66,10 @@ def _command(
     session: Session, flags: list[Parsed], group: str, word: str, words: list[str], shared: Group
 ) -> int:
     _, module, attribute, summary = TREE[group][3][word]
-    found: CtrCommand = getattr(
-        __import__(f"cloche.cli.ctr.{module}", fromlist=(attribute,)), attribute
-    )
+    found: CtrCommand = getattr(__import__(f"cloche.cli.ctr.{module}", fromlist=(attribute,)), attribute)
     path = f"ctr {group} {word}".rstrip()
     try:
-        parsed = parse(
-            (*found.groups, shared, _GLOBAL), words, passes_on=found.passes_on, one_dash=True
-        )
+        parsed = parse((*found.groups, shared, _GLOBAL), words, passes_on=found.passes_on, one_dash=True)
     except HelpWanted:
         from cloche.cli.ctr import pages
 

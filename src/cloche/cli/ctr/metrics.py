@@ -39,7 +39,9 @@ _V2 = (
     ("memory.swap_usage", "memory.swap_usage"),
     ("memory.swap_limit", "memory.swap_limit"),
 )
-_KINDS = {kind.FULL_NAME: (kind, rows) for kind, rows in ((metrics_v1.Metrics, _V1), (metrics_v2.Metrics, _V2))}
+_KINDS = {
+    kind.FULL_NAME: (kind, rows) for kind, rows in ((metrics_v1.Metrics, _V1), (metrics_v2.Metrics, _V2))
+}
 
 
 def _metrics(invocation: Invocation) -> None:

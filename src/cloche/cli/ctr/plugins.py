@@ -37,7 +37,9 @@ def _status(plugin: messages.Plugin) -> str:
 
 
 def _platforms(plugin: messages.Plugin) -> str:
-    found = {str(Platform(each.os, each.architecture, each.variant).normalised()) for each in plugin.platforms}
+    found = {
+        str(Platform(each.os, each.architecture, each.variant).normalised()) for each in plugin.platforms
+    }
     return ",".join(sorted(found))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """A process by its container and exec id (empty for the first). Methods raise NotFound once it is gone."""
+    """By its container and its exec id (empty for the first). Methods raise NotFound once it is gone."""
 
     def __init__(self, daemon: Daemon, container: str, execution: str = "") -> None:
         self._daemon = daemon
@@ -65,11 +65,13 @@ class Process:
 
     def delete(self) -> int:
         """Forget it, after its end; its exit code."""
+        code: int
         if self.execution:
-            request = messages.DeleteProcessRequest(container_id=self.container, exec_id=self.execution)
-            code: int = self._daemon.ask(TASKS, "DeleteProcess", request).exit_status
-            return code
-        code = self._daemon.ask(TASKS, "Delete", messages.DeleteTaskRequest(container_id=self.container)).exit_status
+            further = messages.DeleteProcessRequest(container_id=self.container, exec_id=self.execution)
+            code = self._daemon.ask(TASKS, "DeleteProcess", further).exit_status
+        else:
+            first = messages.DeleteTaskRequest(container_id=self.container)
+            code = self._daemon.ask(TASKS, "Delete", first).exit_status
         return code
 
     def destroy(self) -> int:

@@ -60,9 +60,7 @@ def _mounts(invocation: Invocation) -> None:
     target, key = invocation.arguments
     request = messages.MountsRequest(snapshotter=used(invocation), key=key)
     mounts = invocation.daemon.ask(SNAPSHOTS, "Mounts", request).mounts
-    _print(
-        target, activated(invocation.daemon, f"ctr{key}", mounts, temporary=invocation.on("temp"))
-    )
+    _print(target, activated(invocation.daemon, f"ctr{key}", mounts, temporary=invocation.on("temp")))
 
 
 def _print(target: str, mounts: Sequence[Mount]) -> None:
@@ -78,9 +76,7 @@ _FLAGS = (
     ("target", "t", "string", "Print how to mount it there"),
 )
 
-PREPARE = CtrCommand(
-    "[OPTIONS] KEY [PARENT]", _prepare, groups=(("Options", _FLAGS),), minimum=1, maximum=2
-)
+PREPARE = CtrCommand("[OPTIONS] KEY [PARENT]", _prepare, groups=(("Options", _FLAGS),), minimum=1, maximum=2)
 VIEW = CtrCommand("[OPTIONS] KEY [PARENT]", _view, groups=(("Options", _FLAGS),), minimum=1, maximum=2)
 MOUNTS = CtrCommand(
     "[OPTIONS] TARGET KEY",

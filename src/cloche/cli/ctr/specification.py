@@ -80,14 +80,13 @@ def build(
     container: str,
     words: list[str],
     image: ImageConfig | None,
-    find: Find,
     *,
     shares: int,
 ) -> dict[str, Any]:
-    """The configuration that the flags ask for.
+    """The configuration that the flags ask for, but for who its process is.
 
     words: the command line, empty for the image's. image: None for a root file system of the user's.
-    find: looks users up in it. shares: of the processor, where no flag says it. Raises UsageError for flags that contradict each other.
+    shares: of the processor, where no flag says it. Raises UsageError for flags that contradict each other.
     """
     from cloche.cli.ctr import specification_limits
 
@@ -103,7 +102,6 @@ def build(
     if image is not None:
         process["args"] = [*(image.entrypoint or ()), *(image.cmd or ())]
         process["cwd"] = image.working_dir or "/"
-        process["user"] = dict(process_user(find(image.user or "root")))
     else:
         config["root"]["path"] = os.path.abspath(invocation.argument(0))
     if invocation.on("read-only"):
@@ -111,8 +109,6 @@ def build(
     if words:
         process["args"] = words
     process["cwd"] = invocation.text("cwd") or process["cwd"]
-    if invocation.text("user"):
-        process["user"] = dict(process_user(find(invocation.text("user"))))
     if invocation.on("tty"):
         process["terminal"] = True
         process["env"] = _replaced(process["env"], ["TERM=xterm"])
@@ -120,6 +116,13 @@ def build(
     _namespaces(invocation, config)
     specification_limits.apply(invocation, config, shares)
     return config
+
+
+def identify(invocation: Invocation, config: dict[str, Any], image: ImageConfig | None, find: Find) -> None:
+    """Say who its process is. find: looks users up in the container's files."""
+    named = invocation.text("user") or (image.user or "root" if image is not None else "")
+    if named:
+        config["process"]["user"] = dict(process_user(find(named)))
 
 
 def annotated(config: dict[str, Any], added: dict[str, str]) -> None:

@@ -38,7 +38,8 @@ class Streams:
         paths = [f"{folder}/{name}-{kind}" for kind in kinds]
         for path in paths:
             os.mkfifo(path, 0o700)
-        return cls(*paths, folder=folder)
+        stdin, stdout, stderr = (*paths, "")[:3]
+        return cls(stdin, stdout, stderr, folder)
 
     def connect(self, on_end_of_input: Callable[[], None]) -> None:
         """Copy between the pipes and this process's own streams, until they end.

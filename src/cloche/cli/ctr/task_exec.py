@@ -52,8 +52,8 @@ def _exec(invocation: Invocation) -> int:
         invocation.daemon.ask(TASKS, "Exec", request)
         added = True
         joined.connect(lambda: attached.close_input(process))
-        process.start()
         if detach:
+            process.start()
             kept = True
             return 0
         return attached.follow(process, joined, terminal=terminal)

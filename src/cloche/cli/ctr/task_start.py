@@ -24,11 +24,20 @@ if TYPE_CHECKING:
     from cloche.wire.messages.types import Descriptor
 
 
-def run(invocation: Invocation, container: Container, checkpoint: Descriptor | None = None) -> int:
-    """Make a container's task and start it; its exit code, 0 where it is left running."""
+def run(
+    invocation: Invocation,
+    container: Container,
+    checkpoint: Descriptor | None = None,
+    *,
+    detach: bool = False,
+) -> int:
+    """Make a container's task and start it; its exit code, 0 where it is left running.
+
+    checkpoint: processes to begin with, as CRIU wrote them. detach: leave it running, as --detach does.
+    """
     spec = containers.spec_of(container)
     terminal = bool(spec.get("process", {}).get("terminal"))
-    detach = invocation.on("detach")
+    detach = detach or invocation.on("detach")
     process = Process(invocation.daemon, container.id)
     joined = attached.streams(invocation, container.id, terminal=terminal)
     made = kept = False
@@ -37,8 +46,8 @@ def run(invocation: Invocation, container: Container, checkpoint: Descriptor | N
         pid = _make(invocation, container, spec, joined, terminal=terminal, checkpoint=checkpoint)
         made = True
         attached.note_pid(invocation.text("pid-file"), pid)
-        process.start()
         if detach:
+            process.start()
             kept = True
             return 0
         code = attached.follow(process, joined, terminal=terminal)
@@ -118,7 +127,7 @@ def _attach(invocation: Invocation) -> int:
     state = process.state()
     joined = Streams(state.stdin, state.stdout, "" if state.terminal else state.stderr)
     joined.connect(lambda: attached.close_input(process))
-    code = attached.follow(process, joined, terminal=state.terminal)
+    code = attached.follow(process, joined, terminal=state.terminal, start=False)
     process.delete()
     return code
 

@@ -22,7 +22,9 @@ from cloche.wire.messages.tasks import TASKS
 def _list(invocation: Invocation) -> None:
     found = invocation.daemon.ask(TASKS, "List", messages.ListTasksRequest()).tasks
     # containerd 1.6 fills in `id` alone.
-    rows = [(each.id or each.container_id, each.pid, types.STATUS_NAMES[each.status].upper()) for each in found]
+    rows = [
+        (each.id or each.container_id, each.pid, types.STATUS_NAMES[each.status].upper()) for each in found
+    ]
     if invocation.on("quiet"):
         write("".join(f"{name}\n" for name, _, _ in rows))
         return

@@ -83,8 +83,8 @@ TREE: dict[str, Branch] = {
             "check": ((), "image_check", "CHECK", "Show whether images are complete and unpacked"),
             "convert": ((), "convert", "CONVERT", "Make an image in another form"),
             "delete": (_REMOVE, "images", "DELETE", "Remove images"),
-            "export": ((), "export", "EXPORT", "Write images to an archive"),
-            "import": ((), "import_", "IMPORT", "Read images from an archive"),
+            "export": ((), "archives", "EXPORT", "Write images to an archive"),
+            "import": ((), "archives", "IMPORT", "Read images from an archive"),
             "inspect": (("i",), "image_tree", "INSPECT", "Show what an image consists of"),
             "label": ((), "images", "LABEL", "Set and clear labels of an image"),
             "list": (_LIST, "images", "LIST", "List images"),
@@ -122,10 +122,10 @@ TREE: dict[str, Branch] = {
         (),
         "Refused: the daemon is no Go program",
         (("debug-socket", "d", "string", "Debug socket of a containerd"),),
-        {
-            word: ((), "pprof", "PPROF", "Refused: the daemon is no Go program")
-            for word in ("block", "goroutines", "heap", "profile", "threadcreate", "trace")
-        },
+        dict.fromkeys(
+            ("block", "goroutines", "heap", "profile", "threadcreate", "trace"),
+            ((), "pprof", "PPROF", "Refused: the daemon is no Go program"),
+        ),
     ),
     "run": _top("run", "RUN", "Make a container of an image and run it"),
     "snapshots": (

@@ -1,6 +1,6 @@
 """Unpacking by a client: layers become snapshots, one after the other, by the daemon's differ.
 
-    snapshots.Prepare ──▶ diff.Apply ──▶ snapshots.Commit      for each layer that is not there yet
+snapshots.Prepare ──▶ diff.Apply ──▶ snapshots.Commit      for each layer that is not there yet
 """
 
 from __future__ import annotations

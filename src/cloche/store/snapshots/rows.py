@@ -72,7 +72,7 @@ class Table:
         namespaces.ensure(tx, self._namespace)
         parent_id = self._committed(tx, parent) if parent else None
         if self._row(tx, key) is not None:
-            raise AlreadyExists(f"snapshot {key!r}: exists")
+            raise AlreadyExists(f"snapshot {key!r}: already exists")
         now = clock.now()
         number = tx.insert(
             "INSERT INTO snapshots"
@@ -95,7 +95,7 @@ class Table:
         validate_name(name, "snapshot name")
         snapshot = self.get(tx, key)
         if self._row(tx, name) is not None:
-            raise AlreadyExists(f"snapshot {name!r}: exists")
+            raise AlreadyExists(f"snapshot {name!r}: already exists")
         if snapshot.kind != ACTIVE:
             raise FailedPrecondition(
                 f"snapshot {key!r}: is {snapshot.kind}, and only active ones can be committed"
