@@ -86,5 +86,5 @@ CTR = Command(
     maximum=None,
     passes_on=1,
     one_dash=True,
-    description="Manage a daemon in the words of containerd's ctr; 'cloche ctr help' lists its commands",
+    description="Manage the daemon in the words of containerd's ctr\n\n'cloche ctr help' lists its commands",
 )
