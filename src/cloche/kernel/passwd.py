@@ -7,9 +7,9 @@ cannot lead to the host's), are read up to a limit, and lines that make no sense
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from cloche import os
 from cloche.errors import InvalidArgument, NotFound
 from cloche.spec.record import Record
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False

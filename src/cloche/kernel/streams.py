@@ -8,9 +8,10 @@ when poll(2) says so, and never with more than what a writable pipe is sure to t
 from __future__ import annotations
 
 import errno
-import os
 import select
 import time
+
+from cloche import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

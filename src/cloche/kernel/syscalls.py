@@ -7,8 +7,7 @@ the kernel's errno, borrows the descriptors it is given, and returns new ones cl
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import Unimplemented
 
 TYPE_CHECKING = False

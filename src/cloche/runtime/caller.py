@@ -7,8 +7,7 @@ they do what only the host may do to the new process. Descriptors are kept under
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import InvalidArgument
 from cloche.kernel import pidfd
 from cloche.kernel.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree, prlimit

@@ -7,9 +7,9 @@ command is asked for, and the process ends without the interpreter's long goodby
 from __future__ import annotations
 
 import gc
-import os
 import sys
 
+from cloche import os
 from cloche.errors import ClocheError, InvalidArgument
 from cloche.runtime.face.arguments import Flag, Options, UsageError, parse
 from cloche.runtime.face.invocation import Command, Invocation
@@ -155,7 +155,7 @@ def _root(general: Options) -> str:
         if root == "/":
             raise InvalidArgument("--root cannot be /: name a directory of its own for the state")
         return root
-    runtime_directory = os.environ.get("XDG_RUNTIME_DIR", "")
+    runtime_directory = os.getenv("XDG_RUNTIME_DIR", "")
     if runtime_directory and os.geteuid() != 0:
         return f"{runtime_directory}/cloche/runc"
     return DEFAULT_ROOT

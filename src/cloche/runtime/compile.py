@@ -6,8 +6,7 @@ stands beside it.
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import FailedPrecondition, Unimplemented
 from cloche.runtime import operations as op
 from cloche.runtime import (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.kernel.mount_options import MountOptions, parse_options
 from cloche.kernel.syscalls import MOUNT_ATTR_RDONLY
 from cloche.runtime.plan_namespaces import wanted

@@ -12,8 +12,7 @@ Status is never stored: it follows from the process, the gate and the freezer.
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, Unavailable
 from cloche.kernel import pidfd
 from cloche.kernel.cgroups.files import frozen

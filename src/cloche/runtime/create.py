@@ -5,8 +5,7 @@ Whatever fails, nothing is left: the undo of each step is pushed right after the
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.runtime.caller import Performing
 from cloche.runtime.cgroups import by_scope, make_cgroup, planned_cgroups
 from cloche.runtime.compile import compile_create

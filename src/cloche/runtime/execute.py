@@ -6,7 +6,6 @@ The conversation is drawn in native/init.c; the numbers here are its.
 from __future__ import annotations
 
 import fcntl
-import os
 from _socket import (
     AF_UNIX,
     CMSG_SPACE,
@@ -17,9 +16,9 @@ from _socket import (
     SOL_SOCKET,
     socketpair,
 )
-from _struct import Struct
 from errno import EACCES, ENOENT, EPERM
 
+from cloche import os
 from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
 from cloche.kernel import pidfd as pidfd_module
 from cloche.runtime.caller import LENT, CallerOperation, EntersStageOne, Performing
@@ -40,8 +39,8 @@ else:
 
 FAILED, CLONED, WAITING, CONSOLE, CREATED, EXECUTING = range(1, 7)
 
-_REPORT = Struct("=2I2i112s")
-REPORT_SIZE = _REPORT.size
+REPORT_SIZE = 128
+_TEXT_AT = 16
 _DESCRIPTORS_A_MESSAGE = 253  # SCM_MAX_FD
 _NO_STEP = 0xFFFFFFFF
 _HOOK_FAILED = 125  # native/hooks.h
@@ -61,8 +60,9 @@ class Report(Record):
         """Raises FailedPrecondition for what is no record."""
         if len(data) != REPORT_SIZE:
             raise FailedPrecondition(f"cloche-init sent {len(data)} bytes where {REPORT_SIZE} were due")
-        kind, index, error, call, text = _REPORT.unpack(data)
-        words = text.split(b"\0", 1)[0].decode(errors="replace")
+        kind, index = memoryview(data)[:8].cast("I")
+        error, call = memoryview(data)[8:_TEXT_AT].cast("i")
+        words = data[_TEXT_AT:].split(b"\0", 1)[0].decode(errors="replace")
         return cls(kind, index, error, call, "".join(c if c.isprintable() else " " for c in words).strip())
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.kernel import passwd
 from cloche.kernel.cgroups.layout import layout
 from cloche.runtime.facts import CgroupFacts, Facts, Hierarchy

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import FailedPrecondition
 from cloche.runtime.caller import Performing
 from cloche.runtime.compile_exec import compile_exec

@@ -10,8 +10,6 @@ A plan can be printed (`Plan.explain`), tested and encoded for cloche-init. Enco
 
 from __future__ import annotations
 
-from _struct import pack
-
 from cloche.runtime.caller import CallerOperation
 from cloche.runtime.operations import AwaitStart, Operation, fingerprint
 from cloche.spec.record import Record
@@ -113,29 +111,26 @@ class _Encoder:
             kinds = operation._field_types
             for name in operation._fields:
                 arguments += _WRITERS[kinds[name]](self, getattr(operation, name))
-            self.operations += pack("<4I", operation.code, stage, 16 + len(arguments), index)
+            self.operations += _words(4, operation.code, stage, 16 + len(arguments), index)
             self.operations += arguments
         times = self.slots.setdefault(trace, len(self.slots)) + 1 if trace else 0
-        header = pack(
-            "<8s2I2Q2I",
-            MAGIC,
-            _FINGERPRINT,
-            len(self.steps),
-            _HEADER_SIZE + len(self.operations) + len(self.data),
-            len(self.operations),
-            len(self.slots),
-            times,
+        size = _HEADER_SIZE + len(self.operations) + len(self.data)
+        header = (
+            MAGIC
+            + _words(4, _FINGERPRINT, len(self.steps))
+            + _words(8, size, len(self.operations))
+            + _words(4, len(self.slots), times)
         )
         return header + self.operations + self.data, tuple(self.slots)
 
     def integer(self, value: int) -> bytes:
-        return pack("<Q", value & 0xFFFFFFFFFFFFFFFF)
+        return _words(8, value & 0xFFFFFFFFFFFFFFFF)
 
     def slot(self, name: str) -> bytes:
-        return pack("<q", self.slots.setdefault(name, len(self.slots)) if name else -1)
+        return self.integer(self.slots.setdefault(name, len(self.slots)) if name else -1)
 
     def text(self, value: str) -> bytes:
-        return pack("<Q", self.text_offset(value))
+        return _words(8, self.text_offset(value))
 
     def text_offset(self, value: str) -> int:
         offset = self.texts.get(value)
@@ -149,17 +144,22 @@ class _Encoder:
         self.align()
         offset = self.data_start + len(self.data)
         self.data += value
-        return pack("<2Q", offset, len(value))
+        return _words(8, offset, len(value))
 
     def texts_list(self, values: tuple[str, ...]) -> bytes:
         offsets = [self.text_offset(value) for value in values]
         self.align()
         offset = self.data_start + len(self.data)
-        self.data += pack(f"<{len(offsets) + 1}Q", *offsets, 0)
-        return pack("<Q", offset)
+        self.data += _words(8, *offsets, 0)
+        return _words(8, offset)
 
     def align(self) -> None:
         self.data += bytes(-(self.data_start + len(self.data)) % 8)
+
+
+def _words(size: int, *values: int) -> bytes:
+    """Numbers of so many bytes each. `struct` would be a library more to load."""
+    return b"".join([value.to_bytes(size, "little") for value in values])
 
 
 def _arguments_size(operation: Operation) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.kernel.syscalls import MS_SLAVE
 from cloche.runtime import operations as op
 from cloche.runtime.caller import OpenFile

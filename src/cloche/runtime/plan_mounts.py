@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import InvalidArgument
 from cloche.kernel.syscalls import (
     MOUNT_ATTR_NODEV,

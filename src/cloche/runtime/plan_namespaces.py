@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import InvalidArgument
 from cloche.runtime import operations as op
 from cloche.runtime.caller import LENT, LimitProcesses, MoveProcess, OpenFile, RaiseLimit, WriteIdMaps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _struct import pack
+import sys
 
 from cloche.kernel.capabilities import mask
 from cloche.runtime import operations as op
@@ -128,7 +128,8 @@ def identity(process: Process, *, user_namespace: bool) -> Iterator[Step]:
     place = "process.capabilities"
     yield Step(f"{place}.bounding", STAGE_TWO, op.DropBounding(_mask(sets.get("bounding"))))
     gids = user.get("additionalGids", [])
-    groups = op.SetGroups(pack(f"={len(gids)}I", *gids), int(user_namespace and not gids))
+    numbers = b"".join([gid.to_bytes(4, sys.byteorder) for gid in gids])
+    groups = op.SetGroups(numbers, int(user_namespace and not gids))
     yield Step("process.user.additionalGids", STAGE_TWO, groups)
     yield Step("process.user", STAGE_TWO, op.SetUser(uid, gid))
     permitted, inheritable = _mask(sets.get("permitted")), _mask(sets.get("inheritable"))

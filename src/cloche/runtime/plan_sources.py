@@ -13,8 +13,7 @@ copied by stage one, beforehand.
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import InvalidArgument
 from cloche.runtime import operations as op
 from cloche.runtime.caller import CloneFound, CloneTree, FindTree, HandOver, MakesMount, OpenFile

@@ -7,9 +7,9 @@ that is a sealed copy in memory, never a file of the host (the class of CVE-2019
 from __future__ import annotations
 
 import fcntl
-import os
 from errno import EINVAL
 
+from cloche import os
 from cloche.errors import FailedPrecondition
 from cloche.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 
+from cloche import os
 from cloche.errors import FailedPrecondition
 from cloche.runtime.execute import REPORT_SIZE, failure_of_start
 from cloche.runtime.state import Lock

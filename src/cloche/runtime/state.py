@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import time
 
+from cloche import os
 from cloche.errors import AlreadyExists, NotFound
 from cloche.kernel import pidfd
 from cloche.spec import document

@@ -8,8 +8,8 @@ this class only names those files, and the container's own first step is to join
 from __future__ import annotations
 
 import errno
-import os
 
+from cloche import os
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.kernel.cgroups import processes
 from cloche.kernel.cgroups.files import Write, frozen, gone, read, write, write_all

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 
+from cloche import os
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False

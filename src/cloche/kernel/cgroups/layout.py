@@ -7,9 +7,7 @@ have no controllers at all. A process can sit at a different place in every one 
 
 from __future__ import annotations
 
-import os
-import posixpath
-
+from cloche import os
 from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.kernel import mountinfo
 from cloche.spec.record import Record
@@ -55,7 +53,7 @@ class Layout(Record):
             cannot hand controllers to its children.)
         Raises InvalidArgument when it names no cgroup below a root.
         """
-        inner = posixpath.normpath("/" + path).strip("/")
+        inner = os.path.normpath("/" + path).strip("/")
         if not inner or "\n" in inner or "\0" in inner:
             raise InvalidArgument(f"linux.cgroupsPath: {path!r} does not name a cgroup")
         places = {}
@@ -70,7 +68,7 @@ class Layout(Record):
     def _unified_parent(self, unified: Hierarchy) -> str:
         if self.legacy or unified.own == unified.mountpoint:
             return unified.own
-        return posixpath.dirname(unified.own)
+        return os.path.dirname(unified.own)
 
 
 def parse_membership(text: bytes) -> dict[tuple[str, ...], str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 
+from cloche import os
 from cloche.errors import Unavailable
 from cloche.kernel.cgroups.files import gone, read, write
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.invocation import Command, Invocation
@@ -45,7 +44,7 @@ def start(invocation: Invocation) -> int:
         raise FailedPrecondition("cannot start a container that has stopped: delete it, and create it again")
     if status != "created":
         raise FailedPrecondition(f"cannot start an already {status} container: only a created one")
-    if not os.environ.get("NOTIFY_SOCKET"):
+    if not os.getenv("NOTIFY_SOCKET"):
         container.start()
         return 0
     from cloche.runtime.face.readiness import Readiness
@@ -54,7 +53,7 @@ def start(invocation: Invocation) -> int:
     if process is None:
         raise FailedPrecondition("cannot start a container that has stopped")
     try:
-        with Readiness(os.environ["NOTIFY_SOCKET"]) as readiness:
+        with Readiness(os.getenv("NOTIFY_SOCKET")) as readiness:
             readiness.listen(container.folder.path)
             container.start()
             readiness.forward(process, container.pid)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from cloche import os
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.runtime.face.arguments import Flag, boolean
 from cloche.runtime.face.invocation import Command, Invocation
@@ -71,9 +71,9 @@ def check_console(*, terminal: bool, detached: bool, console_socket: str) -> Non
 
 def listening() -> int:
     """How many sockets a service manager handed to this very process, from descriptor 3 on."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if os.getenv("LISTEN_PID") != str(os.getpid()):
         return 0
-    count = os.environ.get("LISTEN_FDS", "")
+    count = os.getenv("LISTEN_FDS", "")
     return int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0
 
 
@@ -132,10 +132,10 @@ class Request:
         terminal = self.config["process"].get("terminal", False)
         check_console(terminal=terminal, detached=detached, console_socket=self.console_socket)
         self.readiness = None
-        if os.environ.get("NOTIFY_SOCKET"):
+        if os.getenv("NOTIFY_SOCKET"):
             from cloche.runtime.face.readiness import Readiness
 
-            self.readiness = Readiness(os.environ["NOTIFY_SOCKET"])
+            self.readiness = Readiness(os.getenv("NOTIFY_SOCKET"))
             self.readiness.configure(self.config, self._folder)
         sockets = listening()
         self.preserve_fds = preserved(options, sockets)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.creation import check_console, preserved, write_pid_file

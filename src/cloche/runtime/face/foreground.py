@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 
+from cloche import os
 from cloche.errors import ClocheError, FailedPrecondition
 
 TYPE_CHECKING = False

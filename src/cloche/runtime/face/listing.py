@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from cloche import os
 from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument
 from cloche.runtime.face.arguments import Flag
 from cloche.runtime.face.formats import json_text, table

@@ -5,9 +5,9 @@ containerd, podman and conmon read the last error out of the JSON log to tell th
 
 from __future__ import annotations
 
-import os
 import time
 
+from cloche import os
 from cloche.errors import InvalidArgument
 
 _STANDARD_ERROR = 2

@@ -9,8 +9,9 @@ inside as they are, and nothing is in between.
 
 from __future__ import annotations
 
-import os
 import stat
+
+from cloche import os
 
 _NULL = os.makedev(1, 3)
 

@@ -6,8 +6,7 @@ it is missing, or anything is not as usual, Python answers, and says the same.
 
 from __future__ import annotations
 
-import os
-
+from cloche import os
 from cloche.runtime.face.formats import json_text
 
 TYPE_CHECKING = False
