@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
+mount -t securityfs securityfs /sys/kernel/security
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o ptmxmode=666,mode=620,gid=5 devpts /dev/pts

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import tempfile
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.peers import peer, unavailable
+from tests.vm.packages import cached
 
 META_PACKAGE = "linux-image-cloud-amd64"
 
@@ -42,38 +41,17 @@ class Kernel(NamedTuple):
 
 def kernel() -> Kernel:
     """Debian's present cloud kernel, from the cache or from Debian; the test ends where neither has it."""
-    peer("dpkg-deb")
     depends = subprocess.run([peer("apt-cache"), "depends", META_PACKAGE], capture_output=True, text=True)
     found = re.search(r"Depends: (linux-image-\S+)", depends.stdout)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "cloche-vm")
     if found is None:
         unavailable(f"needs Debian's package {META_PACKAGE}, which apt-get does not know: apt-get update")
     # Another list of modules is another place: an older one may lack some.
-    place = cache / f"{found[1]}-{zlib.crc32(' '.join(MODULES).encode()):08x}"
-    if not place.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as directory:
-            _fetch(found[1], Path(directory))
-            try:
-                Path(directory, "wanted").rename(place)
-            except OSError:  # somebody else was faster
-                if not place.exists():
-                    raise
+    place = cached(f"{found[1]}-{zlib.crc32(' '.join(MODULES).encode()):08x}", found[1], _keep)
     images = tuple(place.glob("vmlinuz-*"))
     return Kernel(images[0], tuple(place / f"{Path(name).name}.ko" for name in MODULES))
 
 
-def _fetch(package: str, directory: Path) -> None:
-    """Download a kernel package and leave what guests need of it in `directory`/wanted."""
-    command = [peer("apt-get"), "--quiet=2", "download", package]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
-    archives = list(directory.glob("*.deb"))
-    if done.returncode or not archives:
-        unavailable(f"needs the kernel of {package}: apt-get download {package}: {done.stderr.strip()}")
-    content = directory / "content"
-    subprocess.run(["dpkg-deb", "--extract", archives[0], content], check=True)
-    wanted = directory / "wanted"
-    wanted.mkdir()
+def _keep(content: Path, wanted: Path) -> None:
     for name in MODULES:
         (module,) = content.glob(f"lib/modules/*/kernel/**/{name}.ko")
         shutil.move(module, wanted)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.peers import peer
+from tests.vm.apparmor import add_apparmor
 from tests.vm.checkpoints import add_criu
 from tests.vm.initramfs import Initramfs
 from tests.vm.kernel import kernel
@@ -126,6 +127,7 @@ def _fill(archive: Initramfs, modules: tuple[Path, ...]) -> None:
     for name in ("runc", "crun"):
         archive.program(peer(name))
     add_criu(archive)
+    add_apparmor(archive)
     _python(archive)
     for name in ("passwd", "group", "nsswitch.conf", "ld.so.cache"):
         archive.copy(Path("/etc", name))

@@ -11,6 +11,7 @@ from tests.vm.machine import CHECKOUT, Guest
 SUITES = {
     "what a unified machine must show": "tests/vm/unified.py",
     "events and new limits": "tests/vm/unified_events.py",
+    "profiles of AppArmor": "tests/vm/confined.py",
     "cgroups": "tests/kernel/cgroups/test_[cpu]*.py",
     "checkpoints": "tests/runtime/criu -m criu",
     "engine": "tests/engine/test_containers.py -k 'memory or stats'",

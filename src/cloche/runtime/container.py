@@ -13,7 +13,7 @@ Status is never stored: it follows from the process, the gate and the freezer.
 from __future__ import annotations
 
 from cloche import os
-from cloche.errors import ClocheError, FailedPrecondition, NotFound, Unavailable
+from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied, Unavailable
 from cloche.kernel import pidfd
 from cloche.kernel.cgroups.files import frozen
 from cloche.runtime.failures import ExecFailed
@@ -238,12 +238,30 @@ class Container:
         if process is None:
             raise FailedPrecondition(f"container not running: {self.id!r}")
         try:
-            pidfd.send_signal(process, signal)
+            self._signal(process, signal)
             if signal == signals.SIGKILL and frozen(self.stored.cgroup_paths):
                 # A frozen cgroup v1 process does not even die.
                 self.cgroup.thaw()
         finally:
             os.close(process)
+
+    def _signal(self, process: int, signal: int) -> None:
+        try:
+            pidfd.send_signal(process, signal)
+        except PermissionError as error:
+            if signal == signals.SIGKILL and self._kill_whole():
+                return
+            raise PermissionDenied(
+                f"process {self.pid} of container {self.id!r} may not be signalled: {error.strerror} (where that "
+                "is its AppArmor or SELinux profile: let it receive signals of unconfined processes)"
+            ) from None
+
+    def _kill_whole(self) -> bool:
+        """By cgroup2, which no security profile is asked about; False where that cannot be."""
+        from cloche.kernel.cgroups.processes import kill_unified
+
+        unified = self.stored.cgroup_paths.get("")
+        return unified is not None and kill_unified(unified)
 
     def _require_kill(self, *, everyone: bool) -> None:
         if self.status() == "stopped" and not (everyone and self.has_cgroups and self.cgroup.processes()):
@@ -349,7 +367,7 @@ class Container:
         if process is None:
             return
         try:
-            pidfd.send_signal(process, signals.SIGKILL)
+            self._signal(process, signals.SIGKILL)
             if frozen(self.stored.cgroup_paths):
                 self.cgroup.thaw()
             import select
