@@ -252,8 +252,8 @@ class Container:
             if signal == signals.SIGKILL and self._kill_whole():
                 return
             raise PermissionDenied(
-                f"process {self.pid} of container {self.id!r} may not be signalled: {error.strerror} (where that "
-                "is its AppArmor or SELinux profile: let it receive signals of unconfined processes)"
+                f"process {self.pid} of container {self.id!r} may not be signalled: {error.strerror} "
+                "(an AppArmor or SELinux profile must let it receive signals of unconfined processes)"
             ) from None
 
     def _kill_whole(self) -> bool:
