@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from itertools import count
 
-from bench import daemon, runtimes, shims
+from bench import daemon, runtimes, shims, volume
 from bench.measure import Work, command, side_by_side
 from bench.stage import Stage
 from bench.table import Row
@@ -104,5 +104,6 @@ ALL: dict[str, Callable[[Stage, int], list[Row]]] = {
 ON_REQUEST: dict[str, Callable[[Stage, int], list[Row]]] = {
     "shim-memory-500": shims.memory_of_many,
     "shim-probes": shims.probes,
+    "volume": volume.rows,
 }
 """What takes minutes: measured where it is named."""

@@ -38,7 +38,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in ("engine", "cloched", "containerd", "disk_containerd", "registry"):
+        for name in ("engine", "cloched", "containerd", "disk_containerd", "disk_cloched", "registry"):
             if name in self.__dict__:
                 self.__dict__[name].__exit__(kind, error, trace)
         if "disk" in self.__dict__:
@@ -131,6 +131,13 @@ class Stage:
         directory = self.disk.path / "containerd"
         directory.mkdir()
         return Containerd(directory)
+
+    @cached_property
+    def disk_cloched(self) -> Cloched:
+        """A cloched on that disk, without images."""
+        directory = self.disk.path / "cloched"
+        directory.mkdir()
+        return Cloched(directory)
 
     @cached_property
     def registry(self) -> Registry:
