@@ -120,7 +120,11 @@ class LocalServer:
         self.server = StreamingServer(LocalRuntime(), settings)
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
-        self.run(self.server.start())
+        try:
+            self.run(self.server.start())
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, work: Coroutine[Any, Any, _R]) -> _R:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
