@@ -24,7 +24,7 @@ _log = logging.getLogger("cloche.gc")
 
 DELAY_S = 0.1
 LONGEST_REST_S = 30.0
-REST = 10
+REST = 40
 """How many times as long as a collection took there is none after it."""
 INTERVAL_S = 3600.0
 
