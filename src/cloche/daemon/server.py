@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.cri.settings import Settings
+    from cloche.daemon.accepting import Acceptor
+    from cloche.daemon.measuring import MetricsSettings
 
 _log = logging.getLogger("cloche.daemon")
 
@@ -61,7 +63,7 @@ class Places(Record):
 
     ttrpc: the path of the socket that shims use; "" for the one beside the other. owner, ttrpc_owner:
     of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere. cri: how CRI is to be;
-    None for none. cri_only: whether nothing else is served.
+    None for none. cri_only: whether nothing else is served. metrics: where Prometheus asks, if anywhere.
     """
 
     root: str
@@ -73,6 +75,7 @@ class Places(Record):
     tcp: Tcp | None = None
     cri: Settings | None = None
     cri_only: bool = False
+    metrics: MetricsSettings | None = None
 
     @property
     def ttrpc_address(self) -> str:
@@ -107,6 +110,7 @@ class Server:
         host.on_garbage = collector.request
         await manager.load()
         following = follow_others(host)
+        scraped = self._measure(host, manager, connections, collector)
         listeners = self._listen(connections)
         collector.begin()
         monitor = Monitor(host.all(), manager)
@@ -119,6 +123,8 @@ class Server:
         for listener in listeners:
             listener.remove()
         monitor.close()
+        if scraped is not None:
+            await scraped.close()
         await collector.close()
         await connections.stop(STOP_GRACE_S)
         await manager.close()
@@ -178,6 +184,20 @@ class Server:
         reflection = ReflectionService(services)
         services.add(reflection)
         services.add(reflection, REFLECTION_ALPHA)
+
+    def _measure(
+        self, host: Host, manager: TaskManager, connections: Connections, collector: Collector
+    ) -> Acceptor | None:
+        """Count calls, and listen for who wants to know."""
+        settings = self._places.metrics
+        if settings is None:
+            return None
+        from cloche.daemon.measuring import Measuring
+        from cloche.daemon.metrics_server import serve
+
+        measuring = Measuring(settings, manager, host.all(), collector)
+        connections.observers += (measuring.calls,)
+        return serve(settings.address, measuring.text)
 
     def _listen(self, connections: Connections) -> list[Listener]:
         listeners = inherited(os.environ)
