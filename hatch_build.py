@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMMANDS = ("cloche", "cloche-runc", "cloched", "containerd-shim-cloche-v1")
 # Programs that run in containers: installed inside the package, and never on anybody's PATH.
-PACKAGED = ("init", "reaper")
+PACKAGED = ("init", "reaper", "pause")
 
 MACHINES = {"x86_64": "linux_x86_64", "aarch64": "linux_aarch64"}
 

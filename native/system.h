@@ -184,14 +184,14 @@ void *memset(void *to, int value, uptr size)
 #include <string.h>
 #endif
 
-static u64 length(const char *text)
+__attribute__((unused)) static u64 length(const char *text)
 {
     u64 n = 0;
     while (text[n]) n++;
     return n;
 }
 
-static void close_fd(i64 fd)
+__attribute__((unused)) static void close_fd(i64 fd)
 {
     if (fd >= 0) raw(NR_close, (u64)fd, 0, 0, 0, 0, 0);
 }

@@ -156,17 +156,11 @@ class Ctrd(Daemon):
 class Containerd(Ctrd):
     """Debian's containerd with root, state and socket of its own below one directory.
 
-    before: words of a program that executes it, such as ("unshare", "--mount"). metrics: where Prometheus
-    asks it, as HOST:PORT.
+    before: words of a program that executes it, such as ("unshare", "--mount").
     """
 
     def __init__(
-        self,
-        directory: Path,
-        environment: dict[str, str] | None = None,
-        before: tuple[str, ...] = (),
-        *,
-        metrics: str = "",
+        self, directory: Path, environment: dict[str, str] | None = None, before: tuple[str, ...] = ()
     ) -> None:
         self.directory = directory
         self.address = str(directory / "containerd.sock")
@@ -178,9 +172,6 @@ state = "{directory}/state"
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 [grpc]
   address = "{self.address}"
-[metrics]
-  address = "{metrics}"
-  grpc_histogram = true
 [debug]
   level = "warn"
 """

@@ -10,18 +10,21 @@ import pytest
 
 from tests import leftovers
 from tests.cri.kubelet import Kubelet, KubernetesNode, push, require
+from tests.cri.pods import Pod, pod_config, running_pod
 from tests.daemons import Registry
 from tests.layouts import Layout, tar_directory
 
-IMAGE = "test.example/busybox:latest"
+IMAGE, OTHER = "test.example/busybox:latest", "test.example/other:latest"
 
 
 @pytest.fixture(scope="session")
 def layout(busybox_rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An OCI layout with an image of busybox called IMAGE."""
+    """An OCI layout with an image of busybox called IMAGE, and another one to be removed, OTHER."""
     place = tmp_path_factory.mktemp("cri-image")
     image = Layout(place / "layout")
-    image.image(IMAGE, [tar_directory(busybox_rootfs)], Cmd=["sh"], User="1000:1000")
+    layer = tar_directory(busybox_rootfs)
+    image.image(IMAGE, [layer], Cmd=["sh"], User="1000:1000")
+    image.image(OTHER, [layer], Cmd=["sh"], User="1000:1000", Labels={"other": "yes"})
     return image.path
 
 
@@ -45,7 +48,7 @@ def kubelet(running: KubernetesNode) -> Iterator[Kubelet]:
 @pytest.fixture
 def reference(registry: Registry, layout: Path) -> str:
     """A name by which the image can be pulled, which no other test has."""
-    return push(registry, layout, IMAGE)
+    return push(registry, layout, OTHER)
 
 
 @pytest.fixture
@@ -55,3 +58,17 @@ def short() -> Iterator[Path]:
     directory = tempfile.mkdtemp(prefix="k-")
     yield Path(directory)
     leftovers.remove_tree(directory)
+
+
+@pytest.fixture(scope="package")
+def image(running: KubernetesNode, registry: Registry, layout: Path) -> str:
+    """An image that is on the node."""
+    with Kubelet(running.address) as client:
+        return client.pull(push(registry, layout, IMAGE))
+
+
+@pytest.fixture
+def pod(kubelet: Kubelet, tmp_path: Path) -> Iterator[Pod]:
+    """A pod in the host's network."""
+    with running_pod(kubelet, pod_config(tmp_path / "logs")) as found:
+        yield found

@@ -37,8 +37,8 @@ def test_an_image_is_pulled_listed_found_and_removed(
     assert image_id.startswith("sha256:")
     listed = kubelet("ListImages", images.ListImagesRequest()).images
     (image,) = (each for each in listed if each.id == image_id)
-    assert image.repo_tags == [reference]
-    assert image.repo_digests[0].startswith(reference.rpartition(":")[0] + "@sha256:")
+    assert reference in image.repo_tags
+    (by_digest,) = (each for each in image.repo_digests if each.startswith(reference.rpartition(":")[0]))
     assert image.uid.value == 1000
     assert not image.username
     assert image.size > 1000
@@ -47,7 +47,7 @@ def test_an_image_is_pulled_listed_found_and_removed(
         image_id,
         image_id.removeprefix("sha256:"),
         image_id[7:19],
-        image.repo_digests[0],
+        by_digest,
     ):
         assert status(kubelet, name).image == image
     assert "chainID" in status(kubelet, image_id, verbose=True).info["info"]

@@ -8,7 +8,7 @@ from cloche.spec import filters
 from cloche.spec.document import dumps
 from cloche.store import containers as store
 from cloche.store import labels as label_column
-from cloche.store.containers import Container
+from cloche.store.containers import SPEC_TYPE, Container
 from cloche.wire.messages import containers as messages
 from cloche.wire.messages.google import Any, Empty, Timestamp
 from cloche.wire.messages.metadata_events import (
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from cloche.engine.context import Context
 
 DEFAULT_RUNTIME = "io.containerd.runc.v2"
-SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 
 
 class Containers:

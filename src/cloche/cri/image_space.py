@@ -60,9 +60,7 @@ class ImageSpace:
         return await asyncio.shield(self._running)
 
     def last(self) -> Measured:
-        """What they took when it was last measured; a new measurement begins where that is long ago."""
-        if time.monotonic() >= self._next_s and self._running is None:
-            self._running = asyncio.ensure_future(self._measure())
+        """What they took when it was last measured. May be called from any thread."""
         return self._last
 
     async def _measure(self) -> Measured:

@@ -72,3 +72,8 @@ class Settings(Record):
     network_plugins: tuple[str, ...] = ("/opt/cni/bin",)
     network_template: str = ""
     preferred_family: str = ""
+    stream_address: str = "127.0.0.1"
+    stream_port: int = 0
+    stream_certificate: str = ""
+    stream_key: str = ""
+    stream_idle_s: float = 4 * 3600.0

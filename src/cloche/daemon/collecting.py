@@ -11,7 +11,6 @@ import asyncio
 import logging
 from time import monotonic
 
-from cloche.daemon.histogram import Histogram
 from cloche.engine.collection import collect as collect_orphans
 from cloche.engine.image_removal import collect_released
 from cloche.errors import ClocheError
@@ -25,16 +24,13 @@ _log = logging.getLogger("cloche.gc")
 
 DELAY_S = 0.1
 LONGEST_REST_S = 30.0
-REST = 40
+REST = 10
 """How many times as long as a collection took there is none after it."""
 INTERVAL_S = 3600.0
 
 
 class Collector:
-    """One daemon's collector. `begin` starts it; `request` may be called from any thread.
-
-    took: how long collections took. failures: of these, how many failed.
-    """
+    """One daemon's collector. `begin` starts it; `request` may be called from any thread."""
 
     def __init__(self, context: Context, lanes: Lanes) -> None:
         self._context = context
@@ -43,8 +39,6 @@ class Collector:
         self._released: set[str] = set()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.took = Histogram()
-        self.failures = 0
 
     def begin(self) -> None:
         """Collect now, and from then on when there is reason to."""
@@ -72,10 +66,8 @@ class Collector:
             try:
                 await self._lanes.run_in("general", "gc", self._collect)
             except (ClocheError, OSError) as error:
-                self.failures += 1
                 _log.warning("cannot collect garbage: %s", error)
             ended = monotonic()
-            self.took.add(ended - begun)
             rested = ended + min(REST * (ended - begun), LONGEST_REST_S)
 
     def _collect(self) -> None:

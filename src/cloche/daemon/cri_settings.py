@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloche.cri.settings import Handler, Settings
 from cloche.daemon import config_tables
 from cloche.daemon.config_check import read_span
+from cloche.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.daemon.config import Config
+
+_LAST_PORT = 65535
 
 
 def settings_of(config: Config, root: str, state: str) -> Settings | None:
@@ -21,6 +24,8 @@ def settings_of(config: Config, root: str, state: str) -> Settings | None:
     runtime, images = config.plugin(config_tables.CRI_RUNTIME), config.plugin(config_tables.CRI_IMAGES)
     handlers = runtime["containerd"]
     cni = runtime["cni"]
+    streams = config.plugin(config_tables.CRI)
+    pair = streams["x509_key_pair_streaming"]
     # Without a word in the file the pod's holder is our own; the default is another tool's image.
     pause = config.says("plugins", config_tables.CRI_IMAGES, "pinned_images", "sandbox") or ""
     pinned = {name: image for name, image in images["pinned_images"].items() if name != "sandbox" or pause}
@@ -51,7 +56,18 @@ def settings_of(config: Config, root: str, state: str) -> Settings | None:
         network_plugins=tuple([cni["bin_dir"]] if cni["bin_dir"] else cni["bin_dirs"]),
         network_template=cni["conf_template"],
         preferred_family=cni["ip_pref"],
+        stream_address=streams["stream_server_address"],
+        stream_port=_port(streams["stream_server_port"]),
+        stream_certificate=pair["tls_cert_file"] if streams["enable_tls_streaming"] else "",
+        stream_key=pair["tls_key_file"] if streams["enable_tls_streaming"] else "",
+        stream_idle_s=read_span(streams["stream_idle_timeout"]),
     )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise InvalidArgument(f"stream_server_port: {text!r} is no port")
+    return int(text)
 
 
 def _handler(name: str, table: Mapping[str, Any]) -> Handler:

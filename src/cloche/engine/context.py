@@ -33,7 +33,6 @@ class Context:
         self.metadata = Metadata(f"{root}/meta.db")
         self.snapshotter_name = snapshotter
         self._snapshotters: dict[str, LocalSnapshotter] = {}
-        self._content: ContentStore | None = None
         self._owner: Owner | None = None
         self._lock = allocate_lock()
         self._pid = os.getpid()
@@ -68,11 +67,9 @@ class Context:
     @property
     def content(self) -> ContentStore:
         """The blobs of this root."""
-        if self._content is None:
-            from cloche.store.content import ContentStore
+        from cloche.store.content import ContentStore
 
-            self._content = ContentStore(f"{self.root}/content")
-        return self._content
+        return ContentStore(f"{self.root}/content")
 
     @property
     def leases(self) -> str:

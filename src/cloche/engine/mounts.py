@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NO_SETUID_EXEC_DEV = ("nosuid", "noexec", "nodev")
 
 # (destination, type, source, options): the order matters where one lies inside another.
-_DEFAULT = (
+DEFAULT = (
     ("/proc", "proc", "proc", _NO_SETUID_EXEC_DEV),
     ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
     (
@@ -84,7 +84,7 @@ def _replaced(target: str, taken: Iterable[str]) -> bool:
 
 
 def _defaults(options: Options, shm_source: str) -> Iterable[Mount]:
-    for target, kind, source, words in _DEFAULT:
+    for target, kind, source, words in DEFAULT:
         flags = list(words)
         if options.privileged and target in _WRITABLE_WHEN_PRIVILEGED:
             flags = [word if word != "ro" else "rw" for word in flags]

@@ -39,7 +39,7 @@ _MASKED = (
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 )
-_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 ROOT = Identity(0, 0, (), "/", "root")
@@ -190,7 +190,7 @@ def _linux(options: Options, facts: Facts, settings: security.Security, held: tu
     if profile is not None:
         linux["seccomp"] = profile
     if settings.hide_paths and not options.privileged:
-        linux["maskedPaths"], linux["readonlyPaths"] = masked_paths(), list(_READONLY)
+        linux["maskedPaths"], linux["readonlyPaths"] = masked_paths(), list(READONLY)
     return linux
 
 

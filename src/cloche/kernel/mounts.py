@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["MountOptions", "TemporaryMount", "assemble", "known_options", "parse_options", "temporary_mount"]
 
 
+_USERS = "userns="
+
+
 def assemble(mounts: Sequence[Mount]) -> int:
     """Make the mounts a snapshotter returned and give back one detached mount's descriptor.
 
@@ -63,10 +66,30 @@ def assemble(mounts: Sequence[Mount]) -> int:
 
 
 def _make(mount: Mount) -> int:
+    if any(word.startswith(_USERS) for word in mount.options):
+        return _mapped(mount)
     options = parse_options(mount.options)
     if options.bind or mount.type in ("bind", "rbind"):
         return bind(mount.source, options.replace(recursive=options.recursive or mount.type == "rbind"))
     return filesystem(mount.type, mount.source, options)
+
+
+def _mapped(mount: Mount) -> int:
+    """The same, with the owners that files have in a user namespace."""
+    from cloche.kernel import mapped_layers
+
+    words, users = mapped_layers.separated(mount.options)
+    mount = mount.replace(options=words)
+    if mount.type == "overlay":
+        with mapped_layers.MappedLayers(mount.options, users) as words:
+            return _make(mount.replace(options=words))
+    made = _make(mount)
+    try:
+        mapped_layers.map_mount(made, users)
+    except OSError:
+        os.close(made)
+        raise
+    return made
 
 
 def bind(source: str, options: MountOptions) -> int:

@@ -10,9 +10,11 @@ from cloche.shim.exits import Children
 from cloche.shim.loop import Loop
 from cloche.shim.sandbox_service import SandboxService
 from cloche.shim.server import Server
+from cloche.shim.stream_service import StreamService
 from cloche.shim.task_service import TaskService
 from cloche.spec.record import Record
 from cloche.wire.services.sandbox import SANDBOX
+from cloche.wire.services.streams import STREAMS
 from cloche.wire.services.task import TASK_V2, TASK_V3
 
 TYPE_CHECKING = False
@@ -77,6 +79,7 @@ class Serving:
         self._server.offer(TASK_V3, tasks)
         self._sandbox = SandboxService(shim, self._end)
         self._server.offer(SANDBOX, self._sandbox.handlers())
+        self._server.offer(STREAMS, StreamService(shim).handlers())
         self._was_idle = False
         self._loop.call_later(settings.forgotten_s, self._look_for_use)
         self._ending = False

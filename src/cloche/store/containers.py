@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from cloche.store.metadata import Row, Transaction, WriteTransaction
 
 
+SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
+"""How a config.json is called where it travels as a message."""
+
+
 class Container(Record):
     """A container as it is kept.
 

@@ -58,10 +58,6 @@ class Metadata:
         """
         return WriteTransaction(self, self._session(), durable=durable)
 
-    def reader(self) -> Reader:
-        """To read with one statement: that needs no transaction around it."""
-        return Reader(self._session())
-
     def checkpoint(self) -> bool:
         """Write the log back into the database and empty it; False when others are in the way."""
         return self._session().checkpoint(patience_s=1.0)
@@ -110,11 +106,12 @@ class Metadata:
 _inherited: list[Session] = []
 
 
-class Reader:
-    """What rows are read with. Outside of a transaction each statement sees what is there at its time."""
+class Transaction:
+    """One transaction, as a context manager that gives itself."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, begin: str) -> None:
         self._session = session
+        self._begin = begin
         self._run = session.database.execute
 
     def execute(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
@@ -131,14 +128,6 @@ class Reader:
         except Error as error:
             reraise(error, self._session.path)
         return row
-
-
-class Transaction(Reader):
-    """One transaction, as a context manager that gives itself."""
-
-    def __init__(self, session: Session, begin: str) -> None:
-        super().__init__(session)
-        self._begin = begin
 
     def __enter__(self) -> Self:
         if self._session.busy:

@@ -49,6 +49,11 @@ class Audience:
         self._stdin = -1
         self._code: int | None = None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether clients can come."""
+        return self._listener is not None
+
     def serve(self, listener: _socket, *, input_ends: bool, hold_s: float) -> None:
         """See Stdio.serve_attach."""
         listener.setblocking(False)

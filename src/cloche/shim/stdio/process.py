@@ -219,6 +219,11 @@ class Stdio:
         if self._audience is not None:
             self._audience.feed_end()
 
+    @property
+    def is_attachable(self) -> bool:
+        """Whether clients can attach now."""
+        return self._audience is not None and self._audience.is_listening
+
     def serve_attach(self, listener: socket, *, input_ends: bool = False, hold_s: float = 0) -> None:
         """Let clients attach through a listening socket, by `cloche.shim.frames`.
 

@@ -1,0 +1,180 @@
+"""What pods and containers use, read from their cgroups by this process itself: no shim is asked.
+
+A rate is what was used since the sample before, which is kept for each container.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cloche.cri import pod_spec
+from cloche.errors import ClocheError
+from cloche.kernel.cgroups.files import read
+from cloche.kernel.cgroups.layout import UNIFIED, directories_of, layout
+from cloche.kernel.cgroups.metrics import NO_LIMIT, Metrics, read_metrics
+from cloche.spec.record import Record
+from cloche.store import clock
+from cloche.wire.messages.cri import stats as messages
+from cloche.wire.messages.cri.values import UInt64Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cloche.cri.handlers import Handlers
+    from cloche.cri.inventory import Container, Pod
+
+_LEAST_SPAN_NS = 100_000_000
+_NS = 1_000_000_000
+_PRESSURES = ("cpu", "memory", "io")
+
+
+class Sample(Record):
+    """What a cgroup used at a moment (ns since 1970). rate: nanoseconds of processors a second; -1: unknown.
+
+    pressure: how long tasks had to wait, by what for.
+    """
+
+    at: int
+    metrics: Metrics
+    rate: int = -1
+    pressure: Mapping[str, messages.PsiStats] = {}
+
+
+class Measuring:
+    """Takes samples. Methods block, but not for long."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._last: dict[str, Sample] = {}
+
+    def paths(self, pod: Pod, name: str, pid: int) -> dict[str, str]:
+        """The cgroup of a container or of the pod's holder: directories by controller."""
+        if self._handlers.get(pod.kept.handler).systemd_cgroup:
+            # Where systemd puts a slice only it knows; its processes tell.
+            try:
+                return directories_of(pid) if pid else {}
+            except OSError:
+                return {}
+        return layout().directories(pod_spec.cgroups_path(pod, name, systemd=False))
+
+    def container(self, pod: Pod, container: Container) -> Sample | None:
+        """What a container uses; None where it has no cgroup (any more)."""
+        return self._sample(container.id, self.paths(pod, container.id, container.kept.pid))
+
+    def pod(self, pod: Pod) -> Sample | None:
+        """What a pod uses as a whole, where it has a cgroup of its own."""
+        parent = pod.linux.cgroup_parent
+        if not parent or self._handlers.get(pod.kept.handler).systemd_cgroup:
+            return None
+        return self._sample(pod.id, layout().directories(f"/{parent.strip('/')}"))
+
+    def holder(self, pod: Pod) -> Sample | None:
+        """What the process that holds a pod uses."""
+        return self._sample(f"{pod.id}-holder", self.paths(pod, pod.id, pod.kept.pid))
+
+    def forget(self, name: str) -> None:
+        """It is gone, and its samples with it."""
+        self._last.pop(name, None)
+
+    def _sample(self, name: str, paths: Mapping[str, str]) -> Sample | None:
+        if not any(os.path.isdir(path) for path in paths.values()):
+            return None
+        try:
+            metrics = read_metrics(paths)
+        except (ClocheError, OSError):
+            return None  # it goes just now
+        sample = Sample(clock.now(), metrics, pressure=_pressure(paths.get(UNIFIED, "")))
+        before = self._last.get(name)
+        if before is None:
+            self._last[name] = sample
+            return sample
+        span = sample.at - before.at
+        if span < _LEAST_SPAN_NS:
+            return sample.replace(rate=before.rate)
+        if metrics.cpu is not None and before.metrics.cpu is not None:
+            used = max(0, metrics.cpu.total_ns - before.metrics.cpu.total_ns)
+            sample = sample.replace(rate=used * _NS // span)
+        self._last[name] = sample
+        return sample
+
+
+def _pressure(directory: str) -> dict[str, messages.PsiStats]:
+    """cgroup v2 alone counts it."""
+    found: dict[str, messages.PsiStats] = {}
+    if not directory:
+        return found
+    for what in _PRESSURES:
+        try:
+            lines = read(f"{directory}/{what}.pressure").splitlines()
+        except OSError:
+            continue
+        data = {line.split()[0]: _data(line) for line in lines if line}
+        found[what] = messages.PsiStats(full=data.get("full"), some=data.get("some"))
+    return found
+
+
+def _data(line: str) -> messages.PsiData:
+    values = dict(word.split("=", 1) for word in line.split()[1:])
+    return messages.PsiData(
+        total=int(values.get("total", 0)),
+        avg10=float(values.get("avg10", 0)),
+        avg60=float(values.get("avg60", 0)),
+        avg300=float(values.get("avg300", 0)),
+    )
+
+
+def number(value: int) -> UInt64Value:
+    """A number that is there, even where it is 0."""
+    return UInt64Value(value=value)
+
+
+def cpu(sample: Sample) -> messages.CpuUsage | None:
+    """Processor time, as clients get it."""
+    if sample.metrics.cpu is None:
+        return None
+    return messages.CpuUsage(
+        timestamp=sample.at,
+        usage_core_nano_seconds=number(sample.metrics.cpu.total_ns),
+        usage_nano_cores=number(sample.rate) if sample.rate >= 0 else None,
+        psi=sample.pressure.get("cpu"),
+    )
+
+
+def memory(sample: Sample) -> messages.MemoryUsage | None:
+    """Memory, as clients get it."""
+    found = sample.metrics.memory
+    if found is None:
+        return None
+    working_set = max(0, found.memory.usage - found.inactive_file)
+    limit = found.memory.limit
+    stats = found.stats
+    return messages.MemoryUsage(
+        timestamp=sample.at,
+        working_set_bytes=number(working_set),
+        # Without a limit there is no telling; v1 writes "none" as a very large number.
+        available_bytes=number(max(0, limit - working_set)) if 0 < limit < 1 << 62 else None,
+        usage_bytes=number(found.memory.usage),
+        rss_bytes=number(stats.get("total_rss", stats.get("anon", 0))),
+        page_faults=number(stats.get("total_pgfault", stats.get("pgfault", 0))),
+        major_page_faults=number(stats.get("total_pgmajfault", stats.get("pgmajfault", 0))),
+        psi=sample.pressure.get("memory"),
+    )
+
+
+def swap(sample: Sample) -> messages.SwapUsage | None:
+    """Swap, as clients get it: without memory, which v1 counts with it."""
+    found = sample.metrics.memory
+    if found is None:
+        return None
+    used = max(0, found.swap.usage - found.memory.usage)
+    limited = 0 < found.swap.limit < 1 << 62 and found.swap.limit != NO_LIMIT
+    room = max(0, found.swap.limit - found.memory.limit - used) if limited else 0
+    return messages.SwapUsage(
+        timestamp=sample.at, swap_available_bytes=number(room), swap_usage_bytes=number(used)
+    )
+
+
+def io(sample: Sample) -> messages.IoUsage:
+    """Pressure of input and output, as clients get it."""
+    return messages.IoUsage(timestamp=sample.at, psi=sample.pressure.get("io"))
