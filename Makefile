@@ -44,9 +44,11 @@ test: install peers
 unit: install
 	$(VENV)/bin/python -m pytest -m "not system" $(PYTEST_FLAGS)
 
-# The OCI's validation suite against cloche-runc, runc and crun side by side.
+# The OCI's validation suite against cloche-runc, runc and crun side by side; then Kubernetes' for the CRI
+# against cloched and containerd.
 conformance: install peers
 	$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_FLAGS)
+	$(VENV)/bin/python -m tests.conformance.cri $(CRI_CONFORMANCE_FLAGS)
 
 bench: install peers
 	$(VENV)/bin/python -m bench $(BENCH_FLAGS)
