@@ -12,10 +12,10 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 
-# Stores of its own, so that it leaves nothing behind.
+# Stores of its own and no bridge, so that it leaves nothing behind.
 place=$(mktemp -d "${TMPDIR:-/tmp}/first-light.XXXXXX")
 trap 'rm -rf "$place"' EXIT
-export CLOCHE_ROOT="$place/root" CLOCHE_STATE="$place/state"
+export CLOCHE_ROOT="$place/root" CLOCHE_STATE="$place/state" CLOCHE_NETWORK=none
 
 if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold= plain=; fi
 title() { printf '\n%s%s%s\n\n' "$bold" "$*" "$plain"; }

@@ -21,6 +21,8 @@ hypothesis.settings.register_profile("cloche", deadline=None, derandomize=peers.
 hypothesis.settings.load_profile("cloche")
 
 os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
+# A bridge is the machine's: tests/network has namespaces in which it may be made.
+os.environ["CLOCHE_NETWORK"] = "none"
 
 # A test that asks for one of these is part of the system's tests.
 SYSTEM_FIXTURES = {

@@ -115,7 +115,7 @@ def test_a_missing_program_and_one_that_cannot_run_are_told_apart(engine: Engine
     [
         ({"memory": "1k"}, InvalidArgument),
         ({"memory": "lots"}, InvalidArgument),
-        ({"network": "bridge"}, InvalidArgument),
+        ({"network": "no-such-network"}, NotFound),
         ({"user": "nobody-here"}, NotFound),
         ({"workdir": "relative"}, InvalidArgument),
         ({"mounts": [MountOption("bind", "/x", "/nowhere/at/all")]}, NotFound),

@@ -173,8 +173,8 @@ def test_namespaces_are_shared_or_joined_as_asked() -> None:
     assert "uts" not in made
     assert made["pid"] == "/proc/42/ns/pid"
     assert "hostname" not in config
-    with pytest.raises(InvalidArgument, match="network mode 'bridge'"):
-        namespaces.joined(Options(network="bridge"))
+    with pytest.raises(InvalidArgument, match="network mode 'bridge:'"):
+        namespaces.joined(Options(network="bridge:"))
 
 
 def test_a_users_mount_replaces_the_default_at_its_place() -> None:

@@ -65,7 +65,7 @@ HEAVY = {
 OURS = {
     "cloche --version": 12,
     "cloche ps": 62,
-    "cloche run": 122,
+    "cloche run": 125,
     "cloche-runc state": 29,
     "cloche-runc exec": 56,
     "cloche-runc run": 60,

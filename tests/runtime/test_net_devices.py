@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cloche.kernel.netlink import RouteSocket
+from cloche.kernel.rtnetlink import RouteSocket
 from tests.bundles import Bundle
 from tests.peers import peer
 from tests.waiting import wait_until

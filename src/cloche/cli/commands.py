@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "fsck": ("check", "FSCK", "Look for damage in all that is kept, and repair it"),
     "kill": ("lifecycle", "KILL", "Send a signal to running containers"),
     "pause": ("lifecycle", "PAUSE", "Freeze every process of containers"),
+    "port": ("networks", "PORT", "Show where a container's ports are published"),
     "rename": ("lifecycle", "RENAME", "Give a container another name"),
     "restart": ("lifecycle", "RESTART", "Stop containers and start them again"),
     "rm": ("lifecycle", "RM", "Remove containers"),
@@ -50,12 +51,20 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "image prune": ("images", "PRUNE", "Remove images that nothing uses"),
     "image inspect": ("inspection", "IMAGE_INSPECT", "Show all that is known about images"),
     "image from-host": ("transfer", "FROM_HOST", "Make an image of this machine's own programs"),
+    "network connect": ("networks", "CONNECT", "Bring a container into a network"),
+    "network create": ("networks", "CREATE", "Make a network"),
+    "network disconnect": ("networks", "DISCONNECT", "Take a container out of a network"),
+    "network explain": ("networks", "EXPLAIN", "Show the rules of a network and its published ports"),
+    "network inspect": ("networks", "INSPECT", "Show all that is known about networks"),
+    "network ls": ("networks", "LIST", "List networks"),
+    "network prune": ("networks", "PRUNE", "Remove networks that no container is in"),
+    "network rm": ("networks", "REMOVE", "Remove networks"),
     "registry explain": ("registry_explain", "EXPLAIN", "Ask each host of an image's registry, and tell why"),
     "system df": ("system", "DF", "Show what takes room on the disk"),
     "system prune": ("system", "PRUNE", "Remove stopped containers and unused images"),
 }
 
-# The words after `container`, `image`, `registry` and `system`, and the command each stands for.
+# The words after `container`, `image`, `network`, `registry` and `system`, and the command each stands for.
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "container": (
         "Manage containers",
@@ -71,6 +80,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "logs": "logs",
             "ls": "ps",
             "pause": "pause",
+            "port": "port",
             "prune": "container prune",
             "rename": "rename",
             "restart": "restart",
@@ -101,6 +111,19 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "tag": "tag",
         },
     ),
+    "network": (
+        "Manage networks",
+        {
+            "connect": "network connect",
+            "create": "network create",
+            "disconnect": "network disconnect",
+            "explain": "network explain",
+            "inspect": "network inspect",
+            "ls": "network ls",
+            "prune": "network prune",
+            "rm": "network rm",
+        },
+    ),
     "registry": ("Look at registries", {"explain": "registry explain"}),
     "system": (
         "Look at and clean this installation",
@@ -112,6 +135,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
 ALIASES: dict[str, dict[str, str]] = {
     "container": {"list": "ls", "ps": "ls", "remove": "rm"},
     "image": {"list": "ls", "remove": "rm"},
+    "network": {"list": "ls", "remove": "rm"},
 }
 
 COMMON = ("run", "exec", "ps", "pull", "images", "logs", "inspect", "info", "version")

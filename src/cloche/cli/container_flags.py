@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from cloche.engine import grammar
 from cloche.engine.options import Options
 from cloche.errors import InvalidArgument
+from cloche.network import requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,26 +64,50 @@ GROUPS: tuple[Group, ...] = (
     (
         "Isolation",
         (
-            ("add-host", "", "list", "Add a line to /etc/hosts (NAME:ADDRESS)"),
             ("cap-add", "", "list", "Add a Linux capability"),
             ("cap-drop", "", "list", "Drop a Linux capability"),
             ("cgroup-parent", "", "string", "Cgroup in which the container's is made"),
             ("cgroupns", "", "string", 'Cgroup namespace: "private" (default) or "host"'),
-            ("dns", "", "list", "Name server"),
-            ("dns-opt", "", "list", ""),
-            ("dns-option", "", "list", "Option of the resolver"),
-            ("dns-search", "", "list", "Domain in which names are searched"),
             ("domainname", "", "string", "NIS domain name"),
             ("hostname", "h", "string", "Host name inside"),
             ("ipc", "", "string", 'IPC namespace: "private" (default), "host" or "container:NAME"'),
-            ("net", "", "string", ""),
-            ("network", "", "string", 'Network: "none" (loopback only, the default) or "host"'),
             ("pid", "", "string", 'PID namespace: "private" (default), "host" or "container:NAME"'),
             ("privileged", "", "bool", "Give all capabilities and devices, and take the filters away"),
             ("security-opt", "", "list", "seccomp=FILE|unconfined, no-new-privileges"),
             ("sysctl", "", "map", "Kernel setting of the container's own namespaces (NAME=VALUE)"),
             ("userns", "", "string", 'User namespace: "host" (default) or "private"'),
             ("uts", "", "string", 'UTS namespace: "private" (default) or "host"'),
+        ),
+    ),
+    (
+        "Network",
+        (
+            ("add-host", "", "list", "Add a line to /etc/hosts (NAME:ADDRESS)"),
+            ("dns", "", "list", "Name server"),
+            ("dns-opt", "", "list", ""),
+            ("dns-option", "", "list", "Option of the resolver"),
+            ("dns-search", "", "list", "Domain in which names are searched"),
+            ("expose", "", "list", "Port that -P publishes, besides those of the image (PORT[/PROTOCOL])"),
+            ("ip", "", "string", "Address in its network"),
+            ("ip6", "", "string", "Address of IPv6 in its network"),
+            ("mac-address", "", "string", "Hardware address"),
+            ("net", "", "list", ""),
+            ("net-alias", "", "list", ""),
+            (
+                "network",
+                "",
+                "list",
+                'Network: "bridge" (default), "host", "none", "container:NAME" or one of `network ls`',
+            ),
+            ("network-alias", "", "list", "Another name that containers of its network know it by"),
+            ("publish", "p", "list", "Publish a port ([[IP:][HOSTPORT]:]PORT[/PROTOCOL])"),
+            ("publish-all", "P", "bool", "Publish every exposed port on one that is free"),
+            (
+                "publish-mode",
+                "",
+                "string",
+                'How ports are published: by "nat" (default), or by a "proxy" that the firewall sees',
+            ),
         ),
     ),
     (
@@ -109,8 +136,6 @@ _TEXTS = {
     "hostname": "hostname",
     "ipc": "ipc",
     "name": "name",
-    "net": "network",
-    "network": "network",
     "pid": "pid",
     "stop-signal": "stop_signal",
     "user": "user",
@@ -122,6 +147,7 @@ _SWITCHES = {
     "init": "init",
     "interactive": "stdin_open",
     "privileged": "privileged",
+    "publish-all": "publish_all",
     "read-only": "read_only",
     "rm": "auto_remove",
     "tty": "tty",
@@ -142,6 +168,7 @@ _LISTS = {
     "dns-opt": "dns_options",
     "dns-option": "dns_options",
     "dns-search": "dns_search",
+    "expose": "exposed",
     "group-add": "groups",
     "security-opt": "security_opt",
 }
@@ -198,6 +225,38 @@ def _collect(parsed: Parsed, fields: dict[str, Any]) -> None:
         fields["annotations"] = annotations
     if labels := _labels(parsed):
         fields["labels"] = labels
+    if ports := tuple(port for text in parsed.all("publish") for port in requests.ports(text)):
+        fields["ports"] = ports
+    _networks(parsed, fields)
+
+
+def _networks(parsed: Parsed, fields: dict[str, Any]) -> None:
+    """--network and what is said of the first one: `network`, and `endpoints` where a name says not all."""
+    given = [requests.endpoint(text) for text in (*parsed.all("net"), *parsed.all("network"))]
+    # Without root nothing but loopback can be had; with it the default is docker's.
+    fallback = os.environ.get("CLOCHE_NETWORK") or ("default" if os.geteuid() == 0 else "private")
+    given = given or [requests.endpoint(fallback)]
+    first = given[0]
+    fields["network"] = first.network
+    if mode := parsed.text("publish-mode") or os.environ.get("CLOCHE_PUBLISH"):
+        if mode not in ("nat", "proxy"):
+            raise InvalidArgument(f'invalid publish mode {mode!r}: must be "nat" or "proxy"')
+        fields["publish"] = mode
+    more = {
+        "aliases": (*first.aliases, *parsed.all("network-alias"), *parsed.all("net-alias")),
+        "ip": parsed.text("ip") or first.ip,
+        "ip6": parsed.text("ip6") or first.ip6,
+        "mac": parsed.text("mac-address") or first.mac,
+    }
+    first = first.replace(**more)
+    if len(given) == 1 and first == requests.Endpoint(first.network):
+        return
+    for each in (first, *given[1:]):
+        if not requests.is_name(each.network):
+            raise InvalidArgument(
+                f"conflicting options: network {each.network!r} and settings of named networks"
+            )
+    fields["endpoints"] = (first, *given[1:])
 
 
 def environment_of(parsed: Parsed) -> tuple[str, ...]:

@@ -21,6 +21,10 @@ def _container(session: Session, name: str) -> dict[str, Any]:
     return session.engine.containers.get(name).inspect()
 
 
+def _network(session: Session, name: str) -> dict[str, Any]:
+    return session.engine.networks.inspect(name)
+
+
 def _image(session: Session, name: str) -> dict[str, Any]:
     return session.engine.images.get(name).inspect()
 
@@ -33,20 +37,26 @@ def _either(session: Session, name: str) -> dict[str, Any]:
     try:
         return _image(session, name)
     except (NotFound, InvalidArgument):
+        pass
+    try:
+        return _network(session, name)
+    except NotFound:
         raise NotFound(f"no such object: {name}") from None
 
 
-_KINDS: dict[str, Look] = {"": _either, "container": _container, "image": _image}
+_KINDS: dict[str, Look] = {"": _either, "container": _container, "image": _image, "network": _network}
 
 
 def _inspect(session: Session, parsed: Parsed) -> int:
     kind = parsed.text("type") or ""
     if kind not in _KINDS:
-        raise InvalidArgument(f'{kind!r} is not a type that can be inspected: "container" and "image" are')
-    return _show(session, parsed, _KINDS[kind])
+        raise InvalidArgument(
+            f'{kind!r} is not a type that can be inspected: "container", "image" and "network" are'
+        )
+    return show(session, parsed, _KINDS[kind])
 
 
-def _show(session: Session, parsed: Parsed, look: Look) -> int:
+def show(session: Session, parsed: Parsed, look: Look) -> int:
     """Print the document of everything named; what is missing is told at the end, with code 1."""
     documents, problems = [], []
     for name in parsed.arguments:
@@ -78,20 +88,22 @@ _FORMAT = ("format", "f", "string", 'Print "json", or fill in a Go template')
 INSPECT = Command(
     "[OPTIONS] NAME|ID [NAME|ID...]",
     _inspect,
-    groups=(("Options", (_FORMAT, ("type", "", "string", 'Look only at "container" or "image"'))),),
+    groups=(
+        ("Options", (_FORMAT, ("type", "", "string", 'Look only at "container", "image" or "network"'))),
+    ),
     minimum=1,
     maximum=None,
 )
 CONTAINER_INSPECT = Command(
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    lambda session, parsed: _show(session, parsed, _container),
+    lambda session, parsed: show(session, parsed, _container),
     groups=(("Options", (_FORMAT,)),),
     minimum=1,
     maximum=None,
 )
 IMAGE_INSPECT = Command(
     "[OPTIONS] IMAGE [IMAGE...]",
-    lambda session, parsed: _show(session, parsed, _image),
+    lambda session, parsed: show(session, parsed, _image),
     groups=(("Options", (_FORMAT,)),),
     minimum=1,
     maximum=None,

@@ -56,12 +56,26 @@ def _row(container: Container, now_ns: int, *, whole: bool) -> dict[str, Any]:
         "LocalVolumes": str(len(volumes)),
         "Mounts": ",".join(mounts),
         "Names": container.name,
-        "Networks": container.options.network,
-        "Ports": "",
+        "Networks": _networks(container),
+        "Ports": _ports(container) if status.running else "",
         "RunningFor": human.ago((now_ns - created_ns) / _SECOND_NS),
         "State": status.state,
         "Status": status.text(now_ns),
     }
+
+
+def _networks(container: Container) -> str:
+    from cloche.engine import networking
+
+    options = container.options
+    names = [each.network for each in networking.endpoints(options)] or [options.network]
+    return ",".join({"default": "bridge", "private": "none"}.get(name, name) for name in names)
+
+
+def _ports(container: Container) -> str:
+    from cloche.engine import ports
+
+    return ports.text(container)
 
 
 def _selected(session: Session, parsed: Parsed) -> list[Container]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cloche.engine import networking
 from cloche.errors import ClocheError, NotFound
 
 TYPE_CHECKING = False
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 def collect(context: Context) -> None:
     """Remove containers whose run lease is over, and the belongings of dead owners.
 
-    Costs one listing of a directory where every owner lives. What cannot be removed now stays for
+    Costs one listing of two directories where every owner lives. What cannot be removed now stays for
     the next engine.
     """
+    networking.sweep(context)
     try:
         owners = os.listdir(context.leases)
     except FileNotFoundError:

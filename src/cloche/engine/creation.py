@@ -9,6 +9,7 @@ from cloche.engine import (
     devices,
     etcfiles,
     namespaces,
+    networking,
     program,
     resources,
     rootfs,
@@ -35,6 +36,7 @@ _NAME_ATTEMPTS = 8
 def create(context: Context, image: Image, options: Options, *, lease: str = "") -> Container:
     """See `Containers.create`. lease: of a run; the container dies with the process that holds it."""
     check(image, options)
+    networking.require(context, options)
     volumes = Volumes(context)
     container_id = new_id()
     try:
@@ -122,6 +124,7 @@ def check(image: Image, options: Options) -> None:
     specification.check_sysctls(options)
     capabilities.choose(options.cap_add, options.cap_drop, privileged=options.privileged)
     namespaces.check(options)
+    networking.check(options)
     etcfiles.check(options)
     security.parse(options.security_opt)
     resources.check_oom_score(options)

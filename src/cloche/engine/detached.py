@@ -11,6 +11,7 @@ The bundle is where a daemon of this state directory looks for tasks, so that it
 from __future__ import annotations
 
 import os
+import time
 
 from cloche import errors
 from cloche.engine.tasks.runtimes import own_shim
@@ -29,7 +30,7 @@ from cloche.wire.status import StatusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any as Anything
 
     from cloche.engine.context import Context
@@ -40,21 +41,30 @@ if TYPE_CHECKING:
     from cloche.wire.protobuf import Message
 
 _HOLD_S = 10.0
+_SETTLED_S = 5.0
 # Changes to the bundle, which is what a shim works in; posix_spawn(3) cannot do that.
 _IN_BUNDLE = 'cd -- "$1" && shift && exec "$@"'
 
 
-def start(context: Context, request: Request, mounts: Sequence[SpecMount], *, lock: int) -> int:
+def start(
+    context: Context,
+    request: Request,
+    mounts: Sequence[SpecMount],
+    *,
+    lock: int,
+    attach: Callable[[int], None] | None = None,
+) -> int:
     """Make a container under a shim and start it; returns its pid.
 
     mounts: its root file system. lock: the descriptor that holds `ownership.Ownership`, which the shim
-    goes on holding. Raises what went wrong in the shim; then nothing is left, and the failure is on
-    record.
+    goes on holding. attach: given the process before its program is executed, to bring it into networks,
+    which the shim takes it out of at its end. Raises what went wrong in the shim; then nothing is left,
+    and the failure is on record.
     """
     started = records.Started(timestamps.now())
     records.write_started(request.directory, started)
     try:
-        return _start(context, request, mounts, started, lock)
+        return _start(context, request, mounts, started, lock, attach)
     except Exception as error:
         code = records.start_code(error)
         ended = records.Ended(started.started_at, timestamps.now(), code, error=str(error))
@@ -63,7 +73,12 @@ def start(context: Context, request: Request, mounts: Sequence[SpecMount], *, lo
 
 
 def _start(
-    context: Context, request: Request, mounts: Sequence[SpecMount], started: records.Started, lock: int
+    context: Context,
+    request: Request,
+    mounts: Sequence[SpecMount],
+    started: records.Started,
+    lock: int,
+    attach: Callable[[int], None] | None,
 ) -> int:
     bundle = context.bundle(request.container_id)
     orders = Orders(
@@ -73,6 +88,7 @@ def _start(
         lock=(os.getpid(), lock),
         input_ends=request.input_ends,
         hold_s=_HOLD_S if request.hold else 0,
+        networks=(context.root, context.state) if attach else (),
         on_exit=request.on_exit,
     )
     files = {"config.json": dumps(request.config), embedded.FILE: orders.encode()}
@@ -80,12 +96,27 @@ def _start(
     try:
         with Client(_executed(context, bundle, request.container_id)) as shim:
             made = _call(shim, "Create", _creation(context, request, bundle, mounts))
+            if attach is not None:
+                _attach(shim, bundle, made.pid, attach)
             _call(shim, "Start", messages.StartRequest(id=request.container_id))
     except BaseException:
         embedded.remove_bundle(bundle)
         raise
     pid: int = made.pid
     return pid
+
+
+def _attach(shim: Client, bundle: str, pid: int, attach: Callable[[int], None]) -> None:
+    """Bring the process into networks; where that fails the shim is told to end it, and waited for."""
+    try:
+        attach(pid)
+    except BaseException:
+        _call(shim, "Kill", messages.KillRequest(id=os.path.basename(bundle), signal=9))
+        # Its end is on record before the bundle goes: ours, with the reason, has to come after it.
+        deadline = time.monotonic() + _SETTLED_S
+        while os.path.exists(bundle) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        raise
 
 
 def _make_bundle(path: str, files: dict[str, bytes]) -> None:

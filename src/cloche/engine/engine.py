@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cloche.engine.ephemeral import Ephemeral
     from cloche.engine.explained_space import Share
     from cloche.engine.images import Image, Images
+    from cloche.engine.networks import Networks
     from cloche.engine.options import MountOption, Options
     from cloche.engine.run import Result
     from cloche.engine.space import Space
@@ -111,6 +112,13 @@ class Engine:
                 collection.collect(self._context)
                 self._containers = Containers(self._context)
             return self._containers
+
+    @property
+    def networks(self) -> Networks:
+        """Make, show and remove networks, and bring containers into them."""
+        from cloche.engine.networks import Networks
+
+        return Networks(self._context)
 
     def run(
         self,

@@ -18,7 +18,7 @@ import os
 import time
 from _thread import allocate_lock
 
-from cloche.engine import etcfiles, program, rootfs, specification, targets, volumes
+from cloche.engine import etcfiles, networking, program, rootfs, specification, targets, volumes
 from cloche.engine.mounts import Place, bind_source
 from cloche.engine.names import new_id
 from cloche.engine.run import Capture, OutputLimit, Result, RunTimeout
@@ -30,7 +30,7 @@ from cloche.kernel import passwd
 from cloche.runtime.container import Container as RuntimeContainer
 from cloche.runtime.container import containers
 from cloche.runtime.create import create
-from cloche.shim.parent import Ends
+from cloche.shim.parent import Ends, begin
 from cloche.shim.streams import Streams
 from cloche.store import leases
 
@@ -141,7 +141,10 @@ class Ephemeral:
 
     def _network_texts(self, options: Options) -> dict[str, str]:
         """What the /etc files say for these settings, but for the host name."""
-        key = (options.network, options.hosts, options.dns, options.dns_search, options.dns_options)
+        key = (
+            *(options.network, options.endpoints, options.hosts, options.domainname),
+            *(options.dns, options.dns_search, options.dns_options),
+        )
         with self._lock:
             found = self._files.get(key)
             if found is None:
@@ -196,6 +199,7 @@ class _Run:
         self._container: RuntimeContainer | None = None
         self._process: Process | None = None
         self._streams: Streams | None = None
+        self._hosts = ""
 
     def __enter__(self) -> _Run:
         return self
@@ -224,10 +228,12 @@ class _Run:
         """config.json of this run."""
         options = self._options
         name = specification.hostname(options, self._id)
+        files = self._stage.write({**texts, "hostname": name + "\n"})
+        self._hosts = files["hosts"]
         facts = Facts(
             container_id=self._id,
             identity=identity,
-            files=self._stage.write({**texts, "hostname": name + "\n"}),
+            files=files,
             places=tuple(self._places(root)),
             swap=swap_is_counted(),
             shm_source=shared_memory(options),
@@ -257,17 +263,28 @@ class _Run:
     def start(self, config: Config, root: int, stdin: bytes | None) -> None:
         """Create the container and give it its input."""
         ends = Ends(pipes=True, stdin=stdin is not None)
+        attach = networking.attacher(
+            self._context,
+            self._id,
+            self._image.config,
+            self._options,
+            hosts_file=self._hosts,
+        )
         try:
-            self._container, self._process = create(
+            container, process = create(
                 self._context.runtime_root,
                 self._id,
                 config,
                 bundle=self._stage.directory,
                 rootfs=root,
                 stdio=ends.theirs,
-                gate=False,
+                gate=attach is not None,
             )
+            if attach is not None:
+                begin(container, process, attach)
+            self._container, self._process = container, process
         except BaseException:
+            networking.detach(self._context, self._id)
             ends.close_ours()
             raise
         finally:
@@ -301,6 +318,7 @@ class _Run:
         container, self._container = self._container, None
         if container is not None:
             container.delete(force=True)
+            networking.detach(self._context, self._id)
 
 
 def _yes() -> bool:
@@ -324,6 +342,7 @@ def clear_after(context: Context, owner: str) -> None:
             if container.bundle.startswith(f"{base}/"):
                 try:
                     container.delete(force=True)
+                    networking.detach(context, container.id)
                 except NotFound:
                     continue
                 except (ClocheError, OSError):

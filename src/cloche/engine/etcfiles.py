@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.engine import namespaces
+from cloche.engine import namespaces, networking
 from cloche.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -82,14 +82,19 @@ def _is_address(text: str) -> bool:
 
 def _resolver(options: Options) -> str:
     """The host's resolv.conf, with what was asked for in the place of its own lines."""
+    names = networking.needs_resolver(options)
+    reachable = not networking.endpoints(options) or names
     asked = {
-        "nameserver": list(options.dns),
+        "nameserver": [networking.RESOLVER] if names else list(options.dns),
         "search": [" ".join(options.dns_search)] if options.dns_search else [],
-        "options": [" ".join(options.dns_options)] if options.dns_options else [],
+        "options": [" ".join(options.dns_options)] if options.dns_options else ["ndots:0"] if names else [],
     }
     kept = []
     for line in _read("/etc/resolv.conf").splitlines():
-        word = line.split(None, 1)[0] if line.strip() else ""
+        words = line.split()
+        word = words[0] if words else ""
+        if word == "nameserver" and not reachable and words[1:] and words[1].startswith(("127.", "::1")):
+            continue  # the host's loopback is not the container's
         if not asked.get("search" if word == "domain" else word):
             kept.append(line)
     kept += [f"{word} {value}" for word, values in asked.items() for value in values if value != "."]

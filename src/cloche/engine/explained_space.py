@@ -124,6 +124,8 @@ def _rest(root: str) -> Iterator[Part]:
     """All else in the root, ending with the root itself."""
     for name in _names(f"{root}/volumes"):
         yield f"volume {name}", "volume", f"{root}/volumes/{name}"
+    for name in _names(f"{root}/networks"):
+        yield f"network {name.removesuffix('.json')}", "definition", f"{root}/networks/{name}"
     yield "cloche", "ingests", f"{root}/content/ingest"
     for store in ("", "/content", *(f"/snapshots/{name}" for name in NAMES)):
         yield "cloche", "trash", f"{root}{store}/trash"
@@ -139,7 +141,7 @@ def _rest(root: str) -> Iterator[Part]:
     for name in NAMES:
         for entry in _names(f"{root}/snapshots/{name}/snapshots"):
             yield "nobody", "unaccounted", f"{root}/snapshots/{name}/snapshots/{entry}"
-    for directory in ("content/blobs", "content/lock", "snapshots", "volumes", "containers"):
+    for directory in ("content/blobs", "content/lock", "snapshots", "volumes", "containers", "networks"):
         yield "cloche", "folders", f"{root}/{directory}"
     for name in _names(f"{root}/content"):
         yield "nobody", "unaccounted", f"{root}/content/{name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.engine import namespaces, program, security, specification
+from cloche.engine import namespaces, ports, program, security, specification
 from cloche.engine.volumes import wanted
 
 TYPE_CHECKING = False
@@ -44,17 +44,11 @@ def container(of: Container) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": None,
-        "HostConfig": _host_config(of.options),
+        "HostConfig": _host_config(of.options) | {"PortBindings": ports.wanted(of)},
         "GraphDriver": {"Name": of.row.snapshotter, "Data": {}},
         "Mounts": _mounts(of),
         "Config": _config(of),
-        "NetworkSettings": {
-            "SandboxID": "",
-            "Ports": {},
-            "Networks": {
-                of.options.network: {"NetworkID": "", "IPAddress": "", "Gateway": "", "MacAddress": ""}
-            },
-        },
+        "NetworkSettings": ports.settings(of),
     }
 
 
@@ -84,7 +78,7 @@ def _host_config(options: Options) -> dict[str, Any]:
         or None,
         "LogConfig": {"Type": "json-file", "Config": {}},
         "NetworkMode": namespaces.mode(options, "network"),
-        "PortBindings": {},
+        "PublishAllPorts": options.publish_all,
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": options.auto_remove,
         "CapAdd": list(options.cap_add) or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloche.errors import InvalidArgument
+from cloche.network.requests import is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ _MODES: tuple[tuple[str, NamespaceType, str, tuple[str, ...]], ...] = (
     ("userns", "user", "user", ("private", "host")),
     ("cgroupns", "cgroup", "cgroup", ("private", "host")),
 )
-# Docker's names for what is the default here until there is a bridge.
-_SYNONYMS = {"network": {"default": "private", "": "private"}, "userns": {"": "host"}}
+_SYNONYMS = {"network": {"default": "bridge", "": "private"}, "userns": {"": "host"}}
 
 
 def mode(options: Options, name: str) -> str:
@@ -38,7 +38,7 @@ def joined(options: Options) -> dict[str, str]:
         value = mode(options, name)
         if value.startswith(_CONTAINER) and len(value) > len(_CONTAINER):
             found[name] = value.removeprefix(_CONTAINER)
-        elif value not in modes:
+        elif value not in modes and not (name == "network" and is_name(value)):
             known = ", ".join(modes)
             raise InvalidArgument(f"invalid {name} mode {value!r}: must be {known} or container:ID")
     return found
@@ -57,6 +57,9 @@ def check(options: Options) -> None:
             (options.hostname, "hostname"),
             (options.dns, "dns"),
             (options.hosts, "custom host-to-IP mapping"),
+            (options.ports, "port publishing"),
+            (options.publish_all, "port publishing"),
+            (options.endpoints, "network endpoints"),
         ):
             if given:
                 raise InvalidArgument(f"conflicting options: {what} and the network mode")

@@ -7,6 +7,7 @@ start.
 
 from __future__ import annotations
 
+from cloche.network.requests import Endpoint, Port
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -56,9 +57,13 @@ class Options(Record):
 
     args: what is run, in place of the image's Cmd. entrypoint: None keeps the image's, an empty
     tuple removes it. Namespace modes (network, pid, ipc, uts, userns, cgroupns): "private",
-    "host", "container:ID"; network also "none". memory_swap: memory plus swap in bytes, -1 for no
-    limit. env: "KEY=value", or "KEY" to take it out. stdin_once: the container's stdin ends with the
-    first client's (an attached run), where otherwise it stays open for others.
+    "host", "container:ID"; network also "none", or the name of a network ("bridge", or "default" for
+    the same). endpoints: the networks by name that it is in, where there is more to say of them than the
+    one name in `network`. publish_all: what it exposes (its image's ports and `exposed`), on ports of
+    the kernel's choice. publish: "nat" or "proxy" instead of the network's own way.
+    memory_swap: memory plus swap in bytes, -1 for no limit. env: "KEY=value", or "KEY" to take it out.
+    stdin_once: the container's stdin ends with the first client's (an attached run), where otherwise it
+    stays open for others.
     """
 
     args: tuple[str, ...] = ()
@@ -92,6 +97,11 @@ class Options(Record):
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[Port, ...] = ()
+    exposed: tuple[str, ...] = ()
+    publish_all: bool = False
+    publish: str = ""
 
     memory: int | None = None
     memory_swap: int | None = None
@@ -116,7 +126,13 @@ class Options(Record):
     mounts: tuple[MountOption, ...] = ()
 
 
-_NESTED = {"ulimits": Ulimit, "devices": DeviceOption, "mounts": MountOption}
+_NESTED: dict[str, type[Record]] = {
+    "ulimits": Ulimit,
+    "devices": DeviceOption,
+    "mounts": MountOption,
+    "endpoints": Endpoint,
+    "ports": Port,
+}
 
 
 def to_document(options: Options) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cloche.engine import status
+from cloche.engine import networking, status
 from cloche.engine.kept import Kept
 from cloche.errors import ClocheError, FailedPrecondition, NotFound
 from cloche.runtime.container import Container as RuntimeContainer
@@ -36,6 +36,7 @@ def remove(
         RuntimeContainer.load(context.runtime_root, row.id).delete(force=True)
     except NotFound:
         pass
+    networking.detach(context, row.id)
     snapshotter = context.snapshotter(row.snapshotter)
     with context.metadata.write(durable=not lease) as tx:
         try:

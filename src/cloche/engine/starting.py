@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.engine import etcfiles, namespaces, rootfs, specification, volumes
+from cloche.engine import etcfiles, namespaces, networking, rootfs, specification, volumes
 from cloche.engine.kept import Kept
 from cloche.engine.specification import Facts
 from cloche.errors import ClocheError, FailedPrecondition, NotFound
@@ -63,7 +63,7 @@ def run(
         with LocalTerminal((stdin, stdio[1], stdio[2]), parent, tty=options.tty) as terminal:
             if on_start is not None:
                 on_start(parent)
-            return parent.serve(terminal, released=starting.release)
+            return parent.serve(terminal, released=starting.leave)
 
 
 class Start:
@@ -95,9 +95,22 @@ class Start:
             os.close(self._root)
         self._ownership.release()
 
-    def release(self) -> None:
-        """Give up the lock before the block ends."""
+    def leave(self) -> None:
+        """It has ended: give up its networks, and the lock before the block ends."""
+        networking.detach(self.context, self.row.id)
         self._ownership.release()
+
+    def _attacher(self) -> Callable[[int], None] | None:
+        """Who brings it into its networks."""
+        hosts = f"{self.context.directory(self.row.id)}/hosts"
+        return networking.attacher(
+            self.context,
+            self.row.id,
+            self.kept.image_config,
+            self.kept.options,
+            name=self.row.name,
+            hosts_file=hosts,
+        )
 
     def _clear(self) -> None:
         """Remove what a parent that was killed left of the last run, unless that still goes on."""
@@ -108,6 +121,7 @@ class Start:
             left.delete(force=True)
         except NotFound:
             pass
+        networking.detach(self.context, self.row.id)
 
     def request(
         self,
@@ -163,12 +177,13 @@ class Start:
         from cloche.engine import detached
 
         mounts = rootfs.mounts_of(self.context, self.row)
-        return detached.start(self.context, request, mounts, lock=self._ownership.fileno())
+        lock = self._ownership.fileno()
+        return detached.start(self.context, request, mounts, lock=lock, attach=self._attacher())
 
     def here(self, request: Request) -> Parent:
         """Be the parent: the container runs, and `serve` is the caller's to call."""
         parent = Parent(request)
-        parent.start(self._root)
+        parent.start(self._root, attach=self._attacher())
         # Kept open it would keep the mount alive beyond the container.
         os.close(self._root)
         self._root = -1

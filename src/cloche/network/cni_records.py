@@ -14,6 +14,7 @@ import fcntl
 import os
 
 from cloche.errors import ClocheError, DataLoss, NotFound
+from cloche.network import files
 from cloche.network.cni_config import Network, check_name, parse
 from cloche.spec import document
 from cloche.spec.record import Record
@@ -126,9 +127,8 @@ class Entry:
             "capabilityArgs": intent.capability_args,
             "args": intent.args,
         }
-        self._write(_INTENT, document.dumps(value), durable=True)
-        for directory in (self.path, os.path.dirname(self.path)):
-            _sync(directory)
+        files.write(f"{self.path}/{_INTENT}", document.dumps(value), durable=True)
+        files.sync(os.path.dirname(self.path))
 
     def result(self, number: int) -> dict[str, Any] | None:
         """What network `number` answered; None where it has not, or the file did not survive a crash."""
@@ -140,7 +140,7 @@ class Entry:
 
     def write_result(self, number: int, value: Mapping[str, Any]) -> None:
         """Not waited for: a DEL without it is the plugins' to cope with."""
-        self._write(f"result-{number}.json", document.dumps(value), durable=False)
+        files.write(f"{self.path}/result-{number}.json", document.dumps(value), durable=False)
 
     def complete(self, intent: Intent) -> bool:
         """Whether every network was added, and none is on its way out."""
@@ -165,18 +165,6 @@ class Entry:
         self.clear()
         os.rmdir(self.path)
 
-    def _write(self, name: str, data: bytes, *, durable: bool) -> None:
-        staging = f"{self.path}/{name}.new"
-        descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(staging, f"{self.path}/{name}")
-
 
 def _intent(container_id: str, found: dict[str, Any]) -> Intent:
     device, inode = found["namespace"]
@@ -188,11 +176,3 @@ def _intent(container_id: str, found: dict[str, Any]) -> Intent:
         found["capabilityArgs"],
         found["args"],
     )
-
-
-def _sync(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

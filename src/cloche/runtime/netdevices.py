@@ -15,7 +15,7 @@ from cloche.runtime.caller import CallerOperation, Performing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cloche.kernel.netlink import Address, Link, RouteSocket
+    from cloche.kernel.rtnetlink import Address, Link, RouteSocket
     from cloche.runtime.operations import Slot
 
 _ENODEV, _EEXIST = 19, 17
@@ -34,7 +34,7 @@ class MoveNetDevices(CallerOperation):
 
     def perform(self, performing: Performing) -> None:
         """See the class."""
-        from cloche.kernel.netlink import RouteSocket
+        from cloche.kernel.rtnetlink import RouteSocket
 
         descriptor = os.dup(performing.descriptors[self.socket])
         with RouteSocket() as here, RouteSocket(descriptor) as inside:

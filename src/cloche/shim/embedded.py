@@ -5,7 +5,8 @@ The engine leaves embedded.json in the bundle, and asks for Create and Start as 
     create    the engine's lock (ownership) is held by the shim too
     created   attach.sock in the run directory: those who attach are shown the output
     ended     its output is in the log · exit.json in the container's directory · cgroup and runtime state
-              removed · bundle removed · lock free · those who are attached told · on_exit executed
+              removed · networks left · bundle removed · lock free · those who are attached told ·
+              on_exit executed
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Orders(Record):
     lock: tuple[int, int]
     input_ends: bool = False
     hold_s: float = 0
+    networks: tuple[str, ...] = ()
     on_exit: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
@@ -66,6 +68,7 @@ def keeper_of(bundle: str, *, end: Callable[[], None]) -> Keeper | None:
         return None
     document["lock"] = tuple(document["lock"])
     document["on_exit"] = tuple(document["on_exit"])
+    document["networks"] = tuple(document["networks"])
     return Keeper(Orders(**document), bundle, end)
 
 
@@ -127,7 +130,20 @@ class Keeper:
         except ClocheError:
             # A cgroup that the kernel still holds: the next engine on this root tries again.
             pass
+        self._leave_networks(container)
         remove_bundle(self._bundle)
+
+    def _leave_networks(self, container: Container) -> None:
+        if not self._orders.networks:
+            return
+        from cloche.network.networks import Networks
+
+        root, state = self._orders.networks
+        try:
+            Networks(root, state).detach(container.id)
+        except (ClocheError, OSError):
+            # Its record stays: the next engine on this root tries again.
+            pass
 
     @staticmethod
     def _was_oom_killed(container: Container) -> bool:

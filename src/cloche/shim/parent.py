@@ -71,22 +71,23 @@ class Parent:
         """The container's process, as the host sees it."""
         return self._process.pid
 
-    def start(self, rootfs: int) -> None:
+    def start(self, rootfs: int, *, attach: Callable[[int], None] | None = None) -> None:
         """Make the container and start its process.
 
-        rootfs: the detached mount of its root file system; borrowed. Raises the runtime's errors;
-        then no process, cgroup or mount is left, and the failure is on record.
+        rootfs: the detached mount of its root file system; borrowed. attach: given the process while
+        it waits to execute its program, to bring it into networks. Raises the runtime's errors, and
+        attach's; then no process, cgroup or mount is left, and the failure is on record.
         """
         if self.request.durable:
             records.write_started(self.request.directory, self.started)
         try:
-            self._create(rootfs)
+            self._create(rootfs, attach)
         except (ClocheError, OSError) as error:
             if self.request.durable:
                 self._record(records.start_code(error), error=str(error))
             raise
 
-    def _create(self, rootfs: int) -> None:
+    def _create(self, rootfs: int, attach: Callable[[int], None] | None) -> None:
         request = self.request
         terminal = bool(request.config["process"].get("terminal"))
         ends = Ends(pipes=not terminal, stdin=request.stdin_open and not terminal)
@@ -98,8 +99,10 @@ class Parent:
                 bundle=request.directory,
                 rootfs=rootfs,
                 stdio=ends.theirs,
-                gate=False,
+                gate=attach is not None,
             )
+            if attach is not None:
+                begin(self._container, self._process, attach)
         except BaseException:
             ends.close_ours()
             raise
@@ -228,6 +231,18 @@ class Parent:
     def _record(self, code: int, *, oom_killed: bool = False, error: str = "") -> None:
         ended = records.Ended(self.started.started_at, timestamps.now(), code, oom_killed, error)
         records.write_ended(self.request.directory, ended)
+
+
+def begin(container: Container, process: Process, attach: Callable[[int], None]) -> None:
+    """Start a container that waits at its gate, once it is attached; where that fails it is deleted."""
+    try:
+        attach(process.pid)
+        container.start()
+    except BaseException:
+        container.delete(force=True)
+        process.wait()
+        process.close()
+        raise
 
 
 class Ends:

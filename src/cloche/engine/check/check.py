@@ -6,11 +6,12 @@ ingests
 containers    before the snapshots that they stand upon
 snapshots     rows, then directories
 images, resolutions, leases
+networks      what containers that have ended, or were killed while they started, left of rules and addresses
 """
 
 from __future__ import annotations
 
-from cloche.engine.check import blobs, database, layers, rows
+from cloche.engine.check import blobs, database, layers, networks, rows
 from cloche.store.references import Documents
 
 TYPE_CHECKING = False
@@ -58,6 +59,7 @@ def _faults(context: Context, watch: Watcher) -> Iterator[Fault]:
     yield from rows.images(context, documents, damaged)
     yield from rows.resolutions(context)
     yield from rows.ended_leases(context)
+    yield from networks.faults(context)
 
 
 def _leased(context: Context) -> frozenset[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Finding(Record):
     """Something that is not as it should be.
 
-    kind: blob, ingest, snapshot, image, container, resolution, lease or database; subject: which
+    kind: blob, ingest, snapshot, image, container, resolution, lease, network or database; subject: which
     one; problem: what is wrong with it. remedy: what a repair does about it, or, where `by_hand`,
     what the user has to do. repaired: whether that was done.
     """

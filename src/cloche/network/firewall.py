@@ -1,0 +1,212 @@
+"""Networks and published ports as elements of our table of nf_tables."""
+
+from __future__ import annotations
+
+from _struct import pack
+
+from cloche.errors import AlreadyExists, FailedPrecondition
+from cloche.kernel.nftables import Batch, NftSocket, Set
+from cloche.network import addresses, rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from cloche.network.attachments import PublishedPort
+    from cloche.network.definitions import Definition
+
+    Everything = Callable[[], tuple[Iterable[Definition], Iterable[PublishedPort]]]
+
+_PROTOCOLS = {"tcp": 6, "udp": 17}
+_NAME_BYTES = 16
+_FORWARD, _DROP = 2, 0
+
+
+def table_of(state: str) -> str:
+    """The table's name: one for each state directory, and the plain one for the machine's own."""
+    if state == "/run/cloche":
+        return "cloche"
+    number = 0xCBF29CE484222325
+    for byte in state.encode():
+        number = (number ^ byte) * 0x100000001B3 % (1 << 64)
+    return f"cloche-{number >> 32:08x}"
+
+
+class Nftables:
+    """The table of one state directory. Methods raise OSError with what the kernel says."""
+
+    def __init__(self, state: str) -> None:
+        self.table = table_of(state)
+
+    def add(
+        self, networks: Iterable[Definition], ports: Iterable[PublishedPort], everything: Everything
+    ) -> None:
+        """Have rules for networks, which may be there already, and for ports.
+
+        everything: all networks and ports that there should be, asked for where the table is missing,
+        be it that there was none yet or that somebody has flushed the rules. Raises AlreadyExists
+        where a port is published by another container.
+        """
+        with NftSocket() as socket:
+            try:
+                socket.commit(self._batch(networks, ports))
+            except FileNotFoundError:
+                batch = self._batch(*everything(), begin=True)
+                socket.commit(batch)
+            except FileExistsError:
+                raise AlreadyExists("port is already allocated") from None
+
+    def _batch(
+        self, networks: Iterable[Definition], ports: Iterable[PublishedPort], *, begin: bool = False
+    ) -> Batch:
+        batch = Batch(self.table)
+        if begin:
+            rules.add_table(batch)
+        for network in networks:
+            for each, key in _names(network):
+                batch.add_elements(each, [(key, b"")])
+            if not network.internal:
+                for subnet in network.subnets():
+                    batch.add_network(rules.NETWORKS[subnet.version], subnet.address, subnet.end)
+        for port in ports:
+            for each, key, value in elements(port):
+                batch.add_elements(each, [(key, value)])
+        return batch
+
+    def remove_ports(self, ports: Iterable[PublishedPort]) -> None:
+        """Those that are not there do not matter."""
+        with NftSocket() as socket:
+            for port in ports:
+                for each, key, _ in elements(port):
+                    batch = Batch(self.table)
+                    batch.delete_elements(each, [(key, b"")])
+                    _try(socket, batch)
+
+    def remove_network(self, network: Definition) -> None:
+        """What is not there does not matter."""
+        with NftSocket() as socket:
+            for each, key in _names(network):
+                batch = Batch(self.table)
+                batch.delete_elements(each, [(key, b"")])
+                _try(socket, batch)
+            for subnet in network.subnets():
+                batch = Batch(self.table)
+                batch.delete_network(rules.NETWORKS[subnet.version], subnet.address, subnet.end)
+                _try(socket, batch)
+
+    def remove_all(self) -> bool:
+        """Remove the table; False where there is none."""
+        batch = Batch(self.table)
+        batch.delete_table()
+        with NftSocket() as socket:
+            return _try(socket, batch)
+
+    def present(self) -> bool:
+        """Whether the table is there."""
+        with NftSocket() as socket:
+            try:
+                socket.elements(self.table, rules.BRIDGES)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def published(self) -> Iterator[tuple[Set, bytes, bytes]]:
+        """(map, key, value) of every port that the rules know."""
+        with NftSocket() as socket:
+            for each in (*rules.PORTS.values(), *rules.PORTS_AT.values()):
+                try:
+                    found = socket.elements(self.table, each)
+                except FileNotFoundError:
+                    continue
+                yield from ((each, key, value) for key, value in found)
+
+    def remove_element(self, each: Set, key: bytes) -> None:
+        """One port of `published`."""
+        batch = Batch(self.table)
+        batch.delete_elements(each, [(key, b"")])
+        with NftSocket() as socket:
+            _try(socket, batch)
+
+    def explain(self, networks: Iterable[Definition], ports: Iterable[PublishedPort]) -> str:
+        """The commands of nft that would do the same, in its own words."""
+        lines = [rules.describe(self.table)]
+        for network in networks:
+            name = f'"{network.link}"'
+            lines.append(f"add element inet {self.table} bridges {{ {name} }}")
+            lines.append(f"add element inet {self.table} same {{ {name} . {name} }}")
+            if network.internal:
+                lines.append(f"add element inet {self.table} internal {{ {name} }}")
+            else:
+                lines += [
+                    f"add element inet {self.table} networks{subnet.version} {{ {subnet} }}"
+                    for subnet in network.subnets()
+                ]
+        lines += [line for port in ports for line in self.explain_port(port)]
+        return "\n".join(lines) + "\n"
+
+    def explain_port(self, port: PublishedPort) -> list[str]:
+        """The commands of nft that publish one port."""
+        lines = []
+        for each, key, value in elements(port):
+            size = 4 if each in (rules.PORTS[4], rules.PORTS_AT[4]) else 16
+            at = f"{addresses.show(key[:size])} . " if each in rules.PORTS_AT.values() else ""
+            leads_to = f"{addresses.show(value[:size])} . {port.container_port}"
+            what = f"{at}{port.protocol} . {port.host_port} : {leads_to}"
+            lines.append(f"add element inet {self.table} {each.name} {{ {what} }}")
+        return lines
+
+
+def elements(port: PublishedPort) -> Iterator[tuple[Set, bytes, bytes]]:
+    """(map, key, value) of each rule that a port needs; none where the proxy does it all."""
+    if not port.nat:
+        return
+    at = addresses.parse(port.host_ip) if port.host_ip else b""
+    if at and not any(at):
+        at = b""  # every address of that family
+        versions: tuple[int, ...] = (4 if "." in port.host_ip else 6,)
+    else:
+        versions = (4, 6) if not at else (4 if len(at) == 4 else 6,)
+    key = bytes((_PROTOCOLS[port.protocol], 0, 0, 0)) + pack(">H2x", port.host_port)
+    for version, address in ((4, port.ip), (6, port.ip6)):
+        if address and version in versions:
+            value = addresses.parse(address) + pack(">H2x", port.container_port)
+            yield (rules.PORTS_AT if at else rules.PORTS)[version], at + key, value
+
+
+def check() -> None:
+    """Raises FailedPrecondition where this kernel has no nf_tables, or we may not use them."""
+    try:
+        with NftSocket() as socket:
+            socket.generation()
+    except OSError as error:
+        raise FailedPrecondition(f"nf_tables cannot be used here: {error.strerror}") from None
+
+
+def refusals() -> list[str]:
+    """The tables that drop by default what is forwarded, as Docker, ufw and firewalld have it.
+
+    What our rules accept is dropped all the same there: each table has its say.
+    """
+    families = {1: "inet", 2: "ip", 10: "ip6", 7: "bridge", 5: "netdev"}
+    with NftSocket() as socket:
+        return [
+            f"{families.get(family, family)} {table} {chain}"
+            for family, table, chain, hook, policy in socket.base_chains()
+            if hook == _FORWARD and policy == _DROP and family in (1, 2, 10)
+        ]
+
+
+def _names(network: Definition) -> Iterator[tuple[Set, bytes]]:
+    name = network.link.encode().ljust(_NAME_BYTES, b"\0")
+    yield rules.BRIDGES, name
+    yield rules.SAME, name + name
+    if network.internal:
+        yield rules.INTERNAL, name
+
+
+def _try(socket: NftSocket, batch: Batch) -> bool:
+    try:
+        socket.commit(batch)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,199 @@
+"""The networks of one root: made, removed, and cleared of what containers that have ended left.
+
+detach   companions -> rules -> addresses -> record      (the links go with the container)
+
+Each step may find that its thing is gone or never was: so it undoes an `attach` (`network.membership`)
+that was cut off anywhere. All changes happen under one lock for each state directory.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+
+from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
+from cloche.kernel.rtnetlink import RouteSocket
+from cloche.network import bridge
+from cloche.network.attachments import Attached, Attachments
+from cloche.network.definitions import DEFAULT, PREDEFINED, Definition, Definitions, Wish
+from cloche.network.firewall import Nftables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _thread import LockType
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from cloche.network.attachments import Lock, PublishedPort
+
+
+class Networks:
+    """See the module. Any thread may call; calls block."""
+
+    def __init__(self, root: str, state: str) -> None:
+        self.definitions = Definitions(root)
+        self.attachments = Attachments(state)
+        self.firewall = Nftables(state)
+        self.state = state
+        self._lock = allocate_lock()
+
+    def alone(self) -> Alone:
+        """Nobody else changes anything in the block, in this process or another."""
+        return Alone(self._lock, self.attachments.lock())
+
+    def get(self, reference: str, *, created: str = "") -> Definition:
+        """A network; `bridge` is defined where it is not yet. Raises NotFound, InvalidArgument."""
+        reference = DEFAULT if reference == "default" else reference
+        if reference in ("host", "none"):
+            raise InvalidArgument(f"{reference} is no network that a container can be brought into")
+        try:
+            return self.definitions.get(reference)
+        except NotFound:
+            if reference != DEFAULT:
+                raise
+        return self.create(Wish(DEFAULT), created=created)
+
+    def create(self, wish: Wish, *, created: str) -> Definition:
+        """Make a network; its bridge comes with its first container. Raises as `Definitions.create`."""
+        with self.alone():
+            if wish.name == DEFAULT:
+                try:
+                    return self.definitions.get(DEFAULT)
+                except NotFound:
+                    pass
+            with RouteSocket() as route:
+                used = bridge.used_subnets(route)
+            return self.definitions.create(wish, created=created, in_use=used)
+
+    def remove(self, definition: Definition) -> None:
+        """Remove a network with its bridge and rules. Raises FailedPrecondition while it is in use."""
+        with self.alone():
+            self.sweep_alone()
+            users = [each.name or each.id[:12] for each in self._in(definition)]
+            if users:
+                raise FailedPrecondition(
+                    f"network {definition.name} has active endpoints ({', '.join(users)}): stop these"
+                )
+            self._unmake(definition)
+            self.definitions.remove(definition.name)
+
+    def idle(self) -> list[Definition]:
+        """The networks that no running container is in."""
+        used = {
+            member.network_id for each in self.attachments.all() if each.alive() for member in each.members
+        }
+        return [each for each in self.definitions.list() if each.id not in used]
+
+    def unmake_idle(self) -> list[str]:
+        """Remove bridges and rules that nobody uses; the networks stay defined. Returns the links' names."""
+        with self.alone():
+            self.sweep_alone()
+            idle = self.idle()
+            with RouteSocket() as route:
+                links = {link.name for link in route.links()}
+            gone = [each for each in idle if each.link in links]
+            for each in idle:
+                self._unmake(each)
+            if not self.attachments.all():
+                self.firewall.remove_all()
+            return [each.link for each in gone]
+
+    def _unmake(self, definition: Definition) -> None:
+        with RouteSocket() as route:
+            bridge.remove(route, definition.link)
+        try:
+            self.firewall.remove_network(definition)
+        except OSError:
+            pass  # a machine without nf_tables has no rules of ours
+        self.attachments.forget_network(definition.id)
+
+    def _in(self, definition: Definition) -> list[Attached]:
+        members = [(each, each.member(definition.name)) for each in self.attachments.all()]
+        return [each for each, member in members if member is not None and member.network_id == definition.id]
+
+    def detach(self, container_id: str) -> None:
+        """Undo what was made for a container that has ended; one without anything is left alone."""
+        if self.attachments.get(container_id) is None:
+            return
+        with self.alone():
+            attached = self.attachments.get(container_id)
+            if attached is not None:
+                self.undo(attached)
+
+    def sweep(self) -> list[str]:
+        """Undo what was made for containers that have ended without it; their ids."""
+        if next(self.attachments.dead(), None) is None:
+            return []
+        with self.alone():
+            return self.sweep_alone()
+
+    def sweep_alone(self) -> list[str]:
+        """As `sweep`, when alone already."""
+        dead = list(self.attachments.dead())
+        for each in dead:
+            self.undo(each)
+        return [each.id for each in dead]
+
+    def undo(self, attached: Attached) -> None:
+        """Undo what a record speaks of; when alone."""
+        self.end_companions(attached)
+        self.remove_rules(attached.ports)
+        self.attachments.remove(attached)
+
+    @staticmethod
+    def end_companions(attached: Attached) -> None:
+        """Its ports are free then."""
+        for pid, start_time in attached.companions:
+            from cloche.network import companion
+
+            companion.end(pid, start_time)
+
+    def remove_rules(self, ports: Iterable[PublishedPort]) -> None:
+        """Ports are published no more."""
+        ports = [port for port in ports if port.nat]
+        if ports:
+            try:
+                self.firewall.remove_ports(ports)
+            except OSError:
+                pass  # a machine without nf_tables has no rules of ours
+
+    def add_rules(self, definitions: Iterable[Definition], ports: Iterable[PublishedPort]) -> None:
+        """Have the rules of networks and ports, and all others where somebody has removed the table.
+
+        Raises FailedPrecondition where the kernel refuses, AlreadyExists for a port that has a rule.
+        """
+
+        def everything() -> tuple[list[Definition], list[PublishedPort]]:
+            used = {member.network_id for each in self.attachments.all() for member in each.members}
+            networks = [each for each in self.definitions.list() if each.id in used]
+            return networks, [port for each in self.attachments.all() for port in each.ports]
+
+        try:
+            self.firewall.add(definitions, ports, everything)
+        except OSError as error:
+            raise FailedPrecondition(f"the rules of networks cannot be written: {error.strerror}") from None
+
+
+class Alone:
+    """Two locks: one among the threads of this process, one among processes."""
+
+    def __init__(self, threads: LockType, processes: Lock) -> None:
+        self._threads, self._processes = threads, processes
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        try:
+            self._processes.__enter__()
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._processes.__exit__()
+        self._threads.release()
+
+
+def is_predefined(name: str) -> bool:
+    """Whether a network is there without having been made, and cannot be removed."""
+    return name in PREDEFINED
