@@ -29,6 +29,7 @@ _SANDBOX_CONTROLLER = "io.containerd.sandbox.controller.v1"
 _STREAMING = "io.containerd.streaming.v1"
 _TRANSFER = "io.containerd.transfer.v1"
 _RESTART = "io.containerd.monitor.container.v1"
+_MOUNTS = "io.containerd.mount-manager.v1"
 
 _SERVICES = {
     "containers": "containers-service",
@@ -41,7 +42,16 @@ _SERVICES = {
     "snapshots": "snapshots-service",
     "tasks": "tasks-service",
 }
-_GRPC_ONLY = ("events", "healthcheck", "sandbox-controllers", "sandboxes", "streaming", "transfer", "version")
+_GRPC_ONLY = (
+    "events",
+    "healthcheck",
+    "mounts",
+    "sandbox-controllers",
+    "sandboxes",
+    "streaming",
+    "transfer",
+    "version",
+)
 
 
 def plugins(root: str) -> tuple[messages.Plugin, ...]:
@@ -72,6 +82,7 @@ def plugins(root: str) -> tuple[messages.Plugin, ...]:
         _plugin(_SANDBOX_STORE, "local", requires=(_METADATA,)),
         _plugin(_SANDBOX_CONTROLLER, "shim", requires=(_RUNTIME, _SANDBOX_STORE)),
         _plugin(_STREAMING, "manager"),
+        _plugin(_MOUNTS, "bolt"),
         _plugin(_TRANSFER, "local", requires=(_METADATA, _DIFFER, _STREAMING), platforms=here),
         _plugin(_RESTART, "restart", requires=(_RUNTIME, _METADATA)),
     ]

@@ -11,9 +11,11 @@ import asyncio
 import logging
 from time import monotonic
 
+from cloche.engine.activations import Activations
 from cloche.engine.collection import collect as collect_orphans
 from cloche.engine.image_removal import collect_released
 from cloche.errors import ClocheError
+from cloche.store import leases
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,11 +77,22 @@ class Collector:
         self._released.difference_update(released)
         collect_orphans(self._context)
         gone = collect_released(self._context, released)
+        self._end_mounts()
         if gone.content or gone.snapshots or gone.leases:
             _log.info(
                 "collected %d blobs (%d bytes), %d snapshots, %d leases",
                 *(len(gone.content), gone.freed_bytes, len(gone.snapshots), len(gone.leases)),
             )
+
+    def _end_mounts(self) -> None:
+        """Unmount what was activated under a lease that is over."""
+        for found in Activations(self._context.state).list():
+            if not found.lease:
+                continue
+            with self._context.metadata.read() as tx:
+                over = leases.get(tx, found.namespace, found.lease) is None
+            if over:
+                Activations(self._context.state).deactivate(found.namespace, found.name)
 
     async def close(self) -> None:
         """Begin no more collections."""

@@ -17,6 +17,7 @@ from cloche.api.host import Host
 from cloche.api.images import Images
 from cloche.api.introspection import IntrospectionService
 from cloche.api.leases import Leases
+from cloche.api.mount_manager import Mounts
 from cloche.api.namespaces import Namespaces
 from cloche.api.reflection import ReflectionService
 from cloche.api.sandbox_controller import SandboxController
@@ -165,7 +166,10 @@ class Server:
             return
         streaming = Streaming()
         for each in (
-            *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Content, Snapshots, Diff)),
+            *(
+                kind(host)
+                for kind in (Images, Containers, Namespaces, Leases, Content, Snapshots, Diff, Mounts)
+            ),
             Tasks(host, manager),
             SandboxStore(host),
             SandboxController(host, manager),
