@@ -193,9 +193,15 @@ class Cloched(Ctrd):
         self.log_path = directory / "log"
         self.start()
 
-    def start(self, *, fault: str = "") -> None:
-        """Start it, for the first time or again. fault: the named place where it is to die."""
-        super().__init__(self.command(), self.log_path, {"CLOCHE_FAULT": fault} if fault else None)
+    def start(self, *, fault: str = "", program: str = "") -> None:
+        """Start it, for the first time or again.
+
+        fault: the named place where it is to die. program: of another installation than this one.
+        """
+        first, *places = self.command()
+        super().__init__(
+            [program or first, *places], self.log_path, {"CLOCHE_FAULT": fault} if fault else None
+        )
         self.wait_for(socket.AF_UNIX, self.address)
 
     def command(self) -> list[str]:

@@ -46,6 +46,7 @@ PACKAGES = {
     "skopeo": "skopeo",
     "strace": "strace",
     "systemctl": "systemd",
+    "systemd-analyze": "systemd",
     "umoci": "umoci",
     "unshare": "util-linux",
     "zstd": "zstd",

@@ -114,8 +114,9 @@ class Server:
         monitor = Monitor(host.all(), manager)
         monitor.begin()
         _log.info("serving on %s", self._places.address)
+        stop = _told_to_stop()  # before anybody hears that there is a daemon to stop
         _notify("READY=1")
-        await _told_to_stop()
+        await stop.wait()
         _notify("STOPPING=1")
         for listener in listeners:
             listener.remove()
@@ -201,12 +202,13 @@ class Server:
         return listeners
 
 
-async def _told_to_stop() -> None:
+def _told_to_stop() -> asyncio.Event:
+    """Is set by SIGTERM and SIGINT from now on."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop
 
 
 def _notify(text: str) -> None:
