@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests import leftovers, peers
+
+_HANDED_OVER = """import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])"""
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 
@@ -77,8 +83,7 @@ def test_systemd_is_told_when_it_serves_and_when_it_stops(place: Path) -> None:
         listening.bind(address)
         listening.listen()
         # As systemd does it: the socket is descriptor 3, and LISTEN_PID is the daemon's own pid.
-        script = 'exec 3<&"$0"; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
-        command = ["sh", "-c", script, str(listening.fileno()), peers.command("cloched")]
+        command = [sys.executable, "-c", _HANDED_OVER, str(listening.fileno()), peers.command("cloched")]
         places = ["--root", str(place / "root"), "--state", str(state), "--address", address]
         daemon = subprocess.Popen(
             [*command, *places],
