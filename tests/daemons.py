@@ -156,11 +156,17 @@ class Ctrd(Daemon):
 class Containerd(Ctrd):
     """Debian's containerd with root, state and socket of its own below one directory.
 
-    before: words of a program that executes it, such as ("unshare", "--mount").
+    before: words of a program that executes it, such as ("unshare", "--mount"). metrics: where Prometheus
+    asks it, as HOST:PORT.
     """
 
     def __init__(
-        self, directory: Path, environment: dict[str, str] | None = None, before: tuple[str, ...] = ()
+        self,
+        directory: Path,
+        environment: dict[str, str] | None = None,
+        before: tuple[str, ...] = (),
+        *,
+        metrics: str = "",
     ) -> None:
         self.directory = directory
         self.address = str(directory / "containerd.sock")
@@ -172,6 +178,9 @@ state = "{directory}/state"
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 [grpc]
   address = "{self.address}"
+[metrics]
+  address = "{metrics}"
+  grpc_histogram = true
 [debug]
   level = "warn"
 """

@@ -51,6 +51,24 @@ def test_a_command_sees_the_daemon_s_container(cloched: Cloched, name: str) -> N
     assert name not in cloche(cloched, "ps", "--all", "--quiet", "--no-trunc").stdout
 
 
+def test_a_command_sees_how_the_daemon_s_task_ended(cloched: Cloched, name: str) -> None:
+    def status() -> str:
+        filters = ("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Status}}")
+        lines = cloche(cloched, *filters).stdout.splitlines()
+        return next(line.removeprefix(name).strip() for line in lines if line.startswith(name))
+
+    cloched.ok("containers", "create", "--", IMAGE, name, "sh", "-c", "sleep 600 & wait; exit 7")
+    assert status() == "Created"
+    cloched.ok("tasks", "start", "-d", name)
+    assert status().startswith("Up ")
+    cloched.ok("tasks", "kill", "--signal", "KILL", name)
+    wait_until(lambda: column(cloched.ok("tasks", "ls"), name, 2) == "STOPPED")
+    assert status().startswith("Exited (137) ")
+    cloched.run("tasks", "rm", name)
+    assert status() == "Created"
+    cloched.ok("containers", "rm", name)
+
+
 def test_a_daemon_that_starts_finds_what_ran_before(cloched: Cloched) -> None:
     cloched.stop()
     container = cloche(cloched, "run", "--detach", "--name", "before", IMAGE, "sleep", "600").stdout.strip()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.api.conftest import IMAGE
 from tests.daemons import Cloched, Registry
+
+pytestmark = pytest.mark.usefixtures("either_ctr")
 
 
 def digest_of(cloched: Cloched, image: str) -> str:

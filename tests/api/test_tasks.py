@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.api.conftest import IMAGE
 from tests.daemons import Cloched
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("either_ctr")
 
 
 def column(text: str, key: str, number: int) -> str:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.conformance.suite import Missing
+from tests.cri.nodes import remove_parent_cgroup
 from tests.cri.tools import new_containerd, tool
 
 CHECKOUT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> int:
     try:
         results = _results(daemons, scratch, arguments[cut:])
     finally:
-        _remove_cgroups()
+        remove_parent_cgroup()
         if os.environ.get("CONFORMANCE_KEEP"):
             print(f"kept: {scratch}")
         else:
@@ -118,15 +119,6 @@ def _read(report: Path) -> dict[str, Spec]:
         state = spec["State"] if spec["State"] in ("passed", "skipped") else "failed"
         found[name] = Spec(texts[0].removeprefix("[k8s.io] "), state, reason)
     return found
-
-
-def _remove_cgroups() -> None:
-    """The parent of all pods, which containerd leaves; one in use is not empty."""
-    for hierarchy in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
-        try:
-            (hierarchy / "k8s.io").rmdir()
-        except OSError:
-            continue
 
 
 def _print_table(results: dict[str, dict[str, Spec]]) -> None:

@@ -61,18 +61,26 @@ http {{
 """
 
 
-def push_all(registry: Registry, place: Path) -> None:
-    """Make every image and push it to a registry, under its name without the host. place: an empty folder."""
-    images = _Images(place)
+def push_all(registry: Registry, place: Path, *, only: tuple[str, ...] = ("",)) -> None:
+    """Make every image and push it to a registry, under its name without the host.
+
+    place: an empty folder. only: push those in whose names one of these words is.
+    """
+    images = _Images(place, only)
     images.make()
     with ThreadPoolExecutor(4) as pushes:
-        sources = [(f"oci:{images.layout.path}:{name}", name) for name in images.names]
+        sources = [
+            (f"oci:{images.layout.path}:{name}", name)
+            for name in images.names
+            if any(word in name for word in only)
+        ]
         list(pushes.map(lambda pair: registry.push(*pair), sources))
 
 
 class _Images:
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, only: tuple[str, ...]) -> None:
         self.place = place
+        self.only = only
         self.layout = Layout(place / "layout")
         self.names: list[str] = []
 
@@ -103,6 +111,8 @@ class _Images:
             self._add(name, base, layer, Cmd=["nginx", "-g", "daemon off;"], StopSignal="SIGQUIT")
 
     def _add(self, name: str, *layers: bytes, **settings: Any) -> None:
+        if not any(word in name for word in self.only):
+            return
         self.layout.image(name, list(layers), **settings)
         self.names.append(name)
 

@@ -81,6 +81,53 @@ def network(folder: Path, bridge: str, subnet: str) -> Path:
     return folder
 
 
+PORT = 18080
+"""Where the container of `write_configs` serves a page, in the network of its pod."""
+_TALK = (
+    "mkdir -p /www && echo hello > /www/index.html && httpd -p 127.0.0.1:{port} -h /www; "
+    "echo first; echo second >&2; while read word; do echo heard $word; done; sleep 1000"
+)
+
+
+def write_configs(place: Path, image: str, *, host_network: bool = True, port: int = PORT) -> None:
+    """A pod `pod.yaml` and containers `container.json`, which talks, and `short.json`, for crictl."""
+    options = "namespace_options: {network: 2}" if host_network else ""
+    # A pod in the host's network has the host's name.
+    hostname = "" if host_network else "hostname: web\n"
+    (place / "pod.yaml").write_text(
+        f"""metadata: {{name: web, namespace: default, uid: 00-11}}
+{hostname}log_directory: {place}/logs
+labels: {{app: web, number: "1"}}
+annotations: {{note: "yes"}}
+linux: {{cgroup_parent: "", security_context: {{{options}}}}}
+"""
+    )
+    labels = {"io.kubernetes.pod.name": "web", "io.kubernetes.pod.namespace": "default"}
+    for name, script in (
+        ("container", _TALK.format(port=port)),
+        ("short", "for n in 1 2 3; do echo $n; done"),
+    ):
+        document = {
+            "metadata": {"name": "one" if name == "container" else name},
+            "image": {"image": image},
+            "command": ["sh", "-c", script],
+            "log_path": f"{name}.log",
+            "labels": labels,
+            "stdin": True,
+            "linux": {},
+        }
+        (place / f"{name}.json").write_text(json.dumps(document))
+
+
+def remove_parent_cgroup() -> None:
+    """The parent of all pods, which containerd leaves; one in use is not empty."""
+    for hierarchy in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
+        try:
+            (hierarchy / "k8s.io").rmdir()
+        except OSError:
+            continue
+
+
 class Node(Ctrd):
     """A daemon with containerd's configuration format; `address` is its socket.
 

@@ -106,7 +106,8 @@ class Content:
     ) -> tuple[messages.ReadContentResponse, ...] | AsyncIterator[messages.ReadContentResponse]:
         """A blob's bytes, or size of them from an offset on."""
         context = self._host.context(call)
-        _need(context, request.digest)
+        if not blob_labels.has(context.metadata.reader(), context.namespace, request.digest):
+            _need(context, request.digest)
         descriptor = context.content.open(request.digest)
         try:
             position, end = _part(request, os.fstat(descriptor).st_size)
@@ -189,8 +190,7 @@ async def _chunks(
 def _need(context: Context, digest: str) -> Note:
     """What the namespace knows of a blob. Raises NotFound, InvalidArgument."""
     digests.validate(digest)
-    with context.metadata.read() as tx:
-        note = blob_labels.note(tx, context.namespace, digest)
+    note = blob_labels.note(context.metadata.reader(), context.namespace, digest)
     if note is None:
         raise NotFound(f"content {digest}: not found")
     return note

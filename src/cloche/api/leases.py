@@ -91,13 +91,17 @@ class Leases:
 
 
 def _create(context: Context, lease: Lease) -> Lease:
-    with context.metadata.write() as tx:
+    # One that ends by itself is a client's, for as long as its work takes: it does not survive a power cut.
+    with context.metadata.write(durable=store.EXPIRE_LABEL not in lease.labels) as tx:
         return store.create(tx, lease)
 
 
 def _delete(context: Context, lease_id: str) -> tuple[str, ...]:
     """End a lease; returns the digests that it kept."""
-    with context.metadata.write() as tx:
+    with context.metadata.read() as before:
+        lease = store.get(before, context.namespace, lease_id)
+    # Were the end of it lost in a power cut, it would come by itself.
+    with context.metadata.write(durable=lease is None or not lease.expires_at) as tx:
         kept = store.resources(tx, context.namespace, lease_id)
         store.delete(tx, context.namespace, lease_id)
     return tuple(each.resource for each in kept if each.kind == "content")

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "version": ("system", "VERSION", "Show versions"),
     "attach": ("attach", "ATTACH", "Join this terminal to a running container"),
     "ctr": ("ctr.main", "CTR", "Manage the daemon in the words of containerd's ctr"),
+    "crictl": ("crictl.main", "CRICTL", "Manage pods and containers in the words of Kubernetes' crictl"),
     "cp": ("copy", "CP", "Copy files between a container and the host"),
     "create": ("run", "CREATE", "Make a container from an image without starting it"),
     "df": ("system", "DF", "Show what takes room on the disk, and with --explain whose every byte is"),

@@ -63,12 +63,12 @@ def _templated(rows: Iterable[Mapping[str, Any]], headers: Mapping[str, str], fo
     return aligned([[one_line(cell) for cell in line.split("\t")] for line in lines])
 
 
-def aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines: columns at least ten wide, three blanks between, the last one open."""
+def aligned(cells: Sequence[Sequence[str]], *, least: int = _LEAST_CELL) -> str:
+    """Rows of cells as lines: columns so wide at least, three blanks between, the last one open."""
     widths: dict[int, int] = {}
     for row in cells:
         for column, cell in enumerate(row[:-1]):
-            widths[column] = max(widths.get(column, _LEAST_CELL), len(cell) + _PADDING)
+            widths[column] = max(widths.get(column, least), len(cell) + _PADDING)
     lines = []
     for row in cells:
         lines.append("".join(cell.ljust(widths[column]) for column, cell in enumerate(row[:-1])) + row[-1])

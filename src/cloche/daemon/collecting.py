@@ -11,6 +11,7 @@ import asyncio
 import logging
 from time import monotonic
 
+from cloche.daemon.histogram import Histogram
 from cloche.engine.activations import Activations
 from cloche.engine.collection import collect as collect_orphans
 from cloche.engine.image_removal import collect_released
@@ -26,13 +27,16 @@ _log = logging.getLogger("cloche.gc")
 
 DELAY_S = 0.1
 LONGEST_REST_S = 30.0
-REST = 10
+REST = 40
 """How many times as long as a collection took there is none after it."""
 INTERVAL_S = 3600.0
 
 
 class Collector:
-    """One daemon's collector. `begin` starts it; `request` may be called from any thread."""
+    """One daemon's collector. `begin` starts it; `request` may be called from any thread.
+
+    took: how long collections took. failures: of these, how many failed.
+    """
 
     def __init__(self, context: Context, lanes: Lanes) -> None:
         self._context = context
@@ -41,6 +45,8 @@ class Collector:
         self._released: set[str] = set()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.took = Histogram()
+        self.failures = 0
 
     def begin(self) -> None:
         """Collect now, and from then on when there is reason to."""
@@ -68,8 +74,10 @@ class Collector:
             try:
                 await self._lanes.run_in("general", "gc", self._collect)
             except (ClocheError, OSError) as error:
+                self.failures += 1
                 _log.warning("cannot collect garbage: %s", error)
             ended = monotonic()
+            self.took.add(ended - begun)
             rested = ended + min(REST * (ended - begun), LONGEST_REST_S)
 
     def _collect(self) -> None:

@@ -14,6 +14,7 @@ from cloche.errors import ClocheError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.daemon.config import Config
+    from cloche.daemon.measuring import MetricsSettings
     from cloche.daemon.server import Places
     from cloche.daemon.tcp import Tcp
 
@@ -78,6 +79,7 @@ def _places(options: argparse.Namespace, configuration: Config) -> Places:
         tcp=_tcp(configuration),
         cri=settings_of(configuration, root, state),
         cri_only=options.cri_only,
+        metrics=_metrics(configuration),
     )
 
 
@@ -89,6 +91,17 @@ def _tcp(configuration: Config) -> Tcp | None:
         return None
     names = ("address", "tls_cert", "tls_key", "tls_ca", "tls_common_name")
     return Tcp(*(settings[name] for name in names))
+
+
+def _metrics(configuration: Config) -> MetricsSettings | None:
+    from cloche.daemon.measuring import MetricsSettings
+
+    address = configuration.plugin(config_tables.METRICS)["address"]
+    if not address:
+        return None
+    histogram = configuration.plugin(config_tables.PROMETHEUS)["grpc_histogram"]
+    no_tasks = configuration.plugin(config_tables.CGROUPS)["no_prometheus"]
+    return MetricsSettings(address, histogram, not no_tasks)
 
 
 def _set_oom_score(score: int) -> None:

@@ -311,6 +311,9 @@ USED = (
     ("plugins", GRPC, "uid"),
     ("plugins", GRPC, "gid"),
     ("plugins", TTRPC),
+    ("plugins", METRICS),
+    ("plugins", PROMETHEUS),
+    ("plugins", CGROUPS),
     *(
         ("plugins", GRPC_TCP, name)
         for name in ("address", "tls_cert", "tls_key", "tls_ca", "tls_common_name")

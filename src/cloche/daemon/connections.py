@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cloche.daemon.call import Call
+    from cloche.daemon.observing import Observer
     from cloche.daemon.services import Services
 
 _CREDENTIALS = Struct("3i")
@@ -29,12 +30,13 @@ _STOPPING = "the daemon is stopping"
 
 
 class Connections:
-    """All connections of one daemon, over whatever transport."""
+    """All connections of one daemon, over whatever transport. observers: who looks on at calls over gRPC."""
 
     def __init__(self, services: Services, lanes: Lanes | None = None, limits: Limits | None = None) -> None:
         self.services = services
         self.lanes = lanes or Lanes()
         self.limits = limits or Limits()
+        self.observers: tuple[Observer, ...] = ()
         self._acceptors: list[Acceptor] = []
         self._open: set[ServerProtocol] = set()
         self._changed = asyncio.Event()

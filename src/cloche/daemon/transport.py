@@ -13,7 +13,7 @@ from cloche.wire.http2 import Connection
 from cloche.wire.http2_events import Closed, Data, Headers, Reset, Writable
 from cloche.wire.http2_frames import NO_ERROR
 from cloche.wire.http2_headers import encode
-from cloche.wire.status import status_of
+from cloche.wire.status import CANCELLED, OK, status_of
 from cloche.wire.ttrpc import Status
 
 TYPE_CHECKING = False
@@ -33,7 +33,15 @@ _LINGER_S = 1.0
 class GrpcCall(Call):
     """A call on a stream of HTTP/2."""
 
-    __slots__ = ("_credit", "_head_sent", "_held", "_protocol", "_reader_of_messages", "_stream")
+    __slots__ = (
+        "_credit",
+        "_head_sent",
+        "_held",
+        "_observations",
+        "_protocol",
+        "_reader_of_messages",
+        "_stream",
+    )
 
     def __init__(self, protocol: GrpcProtocol, stream: int, route: Route, request: Request) -> None:
         super().__init__(route, request.metadata, protocol.peer, protocol.lanes)
@@ -43,6 +51,24 @@ class GrpcCall(Call):
         self._credit = grpc.Credit()
         self._held = 0
         self._head_sent = False
+        observers = protocol.owner.observers
+        self._observations = tuple(observer.began(route, request.metadata) for observer in observers)
+
+    def deliver(self, data: bytes) -> None:
+        """A request has come."""
+        for observation in self._observations:
+            observation.received()
+        super().deliver(data)
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more."""
+        if not self.over:
+            self._observe_end(Status(code=CANCELLED, message="the client has gone"))
+        super().abandon()
+
+    def _observe_end(self, failed: Status | None) -> None:
+        for observation in self._observations:
+            observation.ended(failed.code if failed else OK, failed.message if failed else "")
 
     def take_data(self, data: bytes, *, end: bool) -> None:
         """Content came on the stream."""
@@ -84,6 +110,8 @@ class GrpcCall(Call):
             self._protocol.connection.consumed(self._stream, size)
 
     def _write(self, data: bytes) -> None:
+        for observation in self._observations:
+            observation.sent()
         connection = self._protocol.connection
         if not self._head_sent:
             self._head_sent = True
@@ -97,6 +125,7 @@ class GrpcCall(Call):
         return not self.over and (protocol.paused or protocol.connection.waiting(self._stream) > SEND_AHEAD)
 
     def _finish(self, data: bytes | None, failed: Status | None) -> None:
+        self._observe_end(failed)
         protocol, stream = self._protocol, self._stream
         connection = protocol.connection
         if failed is not None and not self._head_sent:
@@ -114,6 +143,8 @@ class GrpcCall(Call):
         protocol.flush()
 
     def _write_last(self, data: bytes) -> None:
+        for observation in self._observations:
+            observation.sent()
         connection = self._protocol.connection
         head = grpc.head_block(self.response_metadata) if self.response_metadata else grpc.HEAD
         connection.send_headers(self._stream, head)

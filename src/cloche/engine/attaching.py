@@ -6,6 +6,7 @@ import os
 import select
 
 from cloche.engine import lifecycle
+from cloche.engine.detaching import DetachKeys
 from cloche.engine.terminal import LocalTerminal
 from cloche.errors import FailedPrecondition, Unavailable
 from cloche.shim import frames
@@ -87,8 +88,7 @@ class _Session:
     def __init__(self, connection: socket, terminal: LocalTerminal, detach_keys: bytes) -> None:
         self._connection = connection
         self._terminal = terminal
-        self._detach_keys = detach_keys
-        self._typed = b""
+        self._detach_keys = DetachKeys(detach_keys)
         self._decoder = frames.Decoder()
         self._code: int | None = None
 
@@ -128,15 +128,7 @@ class _Session:
             self._terminal.read_descriptor = -1
             self._connection.sendall(frames.encode(frames.EOF))
             return False
-        data, self._typed = self._typed + data, b""
-        keys = self._detach_keys
-        at = data.find(keys) if keys else -1
-        if at < 0:
-            # The beginning of the keys is held back until it is known what follows.
-            held = next((n for n in range(len(keys) - 1, 0, -1) if data.endswith(keys[:n])), 0)
-            data, self._typed = data[: len(data) - held], data[len(data) - held :]
-        else:
-            data = data[:at]
+        data, detached = self._detach_keys.take(data)
         if data:
             self._connection.sendall(frames.encode(frames.STDIN, data))
-        return at >= 0
+        return detached

@@ -33,6 +33,7 @@ class Context:
         self.metadata = Metadata(f"{root}/meta.db")
         self.snapshotter_name = snapshotter
         self._snapshotters: dict[str, LocalSnapshotter] = {}
+        self._content: ContentStore | None = None
         self._owner: Owner | None = None
         self._lock = allocate_lock()
         self._pid = os.getpid()
@@ -67,9 +68,11 @@ class Context:
     @property
     def content(self) -> ContentStore:
         """The blobs of this root."""
-        from cloche.store.content import ContentStore
+        if self._content is None:
+            from cloche.store.content import ContentStore
 
-        return ContentStore(f"{self.root}/content")
+            self._content = ContentStore(f"{self.root}/content")
+        return self._content
 
     @property
     def leases(self) -> str:

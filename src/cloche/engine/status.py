@@ -2,13 +2,14 @@
 
 its process lives           ─▶ running or paused, even where its parent was killed
 its parent's lock is held   ─▶ running: the end is about to be recorded
-there is no start           ─▶ created
+there is no start           ─▶ as its shim says, where a daemon's client made a task of it; else created
 the last start has an end   ─▶ exited with that code (created, where it was an error of the start)
 the last start has none     ─▶ exited 255: the parent was cut off before it could say how
 """
 
 from __future__ import annotations
 
+import os
 import time
 
 from cloche.errors import ClocheError
@@ -67,7 +68,7 @@ def of(context: Context, container_id: str) -> Status:
         # The end was recorded in this very moment: the facts from before are too old.
         started, ended = records.read(context.directory(container_id))
     if started is None:
-        return Status("created")
+        return _told_by_shim(context, container_id) or Status("created")
     if ended is None:
         return Status("exited", exit_code=UNKNOWN_CODE, started_at=started.started_at)
     return Status(
@@ -78,6 +79,22 @@ def of(context: Context, container_id: str) -> Status:
         finished_at=ended.finished_at,
         error=ended.error,
     )
+
+
+def _told_by_shim(context: Context, container_id: str) -> Status | None:
+    """The state of a task that was made over the API, of which there are no records."""
+    if not os.path.isdir(context.bundle(container_id)):
+        return None
+    from cloche.engine.tasks import asking
+    from cloche.wire.messages import types
+
+    told = asking.ask(context.root, context.state, context.namespace, container_id)
+    if told is None or told.status not in (types.RUNNING, types.PAUSED, types.STOPPED):
+        return None
+    if told.status != types.STOPPED:
+        return Status("paused" if told.status == types.PAUSED else "running", pid=told.pid)
+    finished = timestamps.rfc3339(told.exited_at) if told.exited_at else ""
+    return Status("exited", exit_code=told.exit_code, finished_at=finished)
 
 
 def _runtime_status(context: Context, container_id: str, started_at: str, *, held: bool) -> Status | None:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cloche.store.metadata import Row, Transaction, WriteTransaction
+    from cloche.store.metadata import Reader, Row, Transaction, WriteTransaction
 
 
 class Note(Record):
@@ -30,7 +30,13 @@ class Note(Record):
 _COLUMNS = "digest, labels, created_at, updated_at"
 
 
-def note(tx: Transaction, namespace: str, digest: str) -> Note | None:
+def has(reader: Reader, namespace: str, digest: str) -> bool:
+    """Whether a namespace knows a blob at all."""
+    sql = "SELECT 1 FROM blob_labels WHERE namespace = ? AND digest = ?"
+    return reader.first(sql, (namespace, digest)) is not None
+
+
+def note(tx: Reader, namespace: str, digest: str) -> Note | None:
     """What a namespace knows of a blob; None where it is none of its own."""
     sql = f"SELECT {_COLUMNS} FROM blob_labels WHERE namespace = ? AND digest = ?"
     row = tx.first(sql, (namespace, digest))

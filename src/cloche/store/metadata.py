@@ -58,6 +58,10 @@ class Metadata:
         """
         return WriteTransaction(self, self._session(), durable=durable)
 
+    def reader(self) -> Reader:
+        """To read with one statement: that needs no transaction around it."""
+        return Reader(self._session())
+
     def checkpoint(self) -> bool:
         """Write the log back into the database and empty it; False when others are in the way."""
         return self._session().checkpoint(patience_s=1.0)
@@ -106,12 +110,11 @@ class Metadata:
 _inherited: list[Session] = []
 
 
-class Transaction:
-    """One transaction, as a context manager that gives itself."""
+class Reader:
+    """What rows are read with. Outside of a transaction each statement sees what is there at its time."""
 
-    def __init__(self, session: Session, begin: str) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._begin = begin
         self._run = session.database.execute
 
     def execute(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
@@ -128,6 +131,14 @@ class Transaction:
         except Error as error:
             reraise(error, self._session.path)
         return row
+
+
+class Transaction(Reader):
+    """One transaction, as a context manager that gives itself."""
+
+    def __init__(self, session: Session, begin: str) -> None:
+        super().__init__(session)
+        self._begin = begin
 
     def __enter__(self) -> Self:
         if self._session.busy:

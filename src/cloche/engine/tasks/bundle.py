@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DIRECTORY = "io.containerd.runtime.v2.task"
+_ASIDE = ".removed"  # hidden from those who list the directory
 
 
 class Address(Record):
@@ -42,6 +43,7 @@ class Bundle:
         self.namespace = namespace
         self.id = task_id
         self.path = f"{state}/{DIRECTORY}/{namespace}/{task_id}"
+        self._aside = f"{state}/{DIRECTORY}/{_ASIDE}"
         self._work = f"{root}/{DIRECTORY}/{namespace}/{task_id}"
 
     def make(self, spec: bytes, binary: str) -> None:
@@ -113,18 +115,35 @@ class Bundle:
 
     def remove(self) -> None:
         """Remove it; what is mounted below is unmounted first. Can be repeated."""
+        discard(self.hide())
+
+    def hide(self) -> str:
+        """Take it away from its place, so that another task can have the id; what `discard` deletes.
+
+        Deleting costs some ms on a file system with a journal, which nobody should wait for.
+        """
+        shutil.rmtree(self._work, ignore_errors=True)
         if not os.path.exists(self.path):
-            shutil.rmtree(self._work, ignore_errors=True)
-            return
+            return ""
         _unmount_below(self.path)
-        hidden = f"{os.path.dirname(self.path)}/.{self.id}"
-        shutil.rmtree(hidden, ignore_errors=True)
+        os.makedirs(self._aside, 0o700, exist_ok=True)
+        hidden = f"{self._aside}/{self.id}-{os.urandom(6).hex()}"
         try:
             os.rename(self.path, hidden)
         except FileNotFoundError:
-            return
+            return ""
+        return hidden
+
+
+def discard(hidden: str) -> None:
+    """Delete what `Bundle.hide` put aside; nothing for an empty path."""
+    if hidden:
         shutil.rmtree(hidden, ignore_errors=True)
-        shutil.rmtree(self._work, ignore_errors=True)
+
+
+def discard_all(state: str) -> None:
+    """Delete what a daemon that was killed had put aside."""
+    shutil.rmtree(f"{state}/{DIRECTORY}/{_ASIDE}", ignore_errors=True)
 
 
 def parse_address(told: bytes) -> Address:

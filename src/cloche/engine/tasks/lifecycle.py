@@ -13,7 +13,7 @@ import logging
 import os
 
 from cloche.engine.tasks import shim as shims
-from cloche.engine.tasks.bundle import Bundle, bundles
+from cloche.engine.tasks.bundle import Bundle, bundles, discard, discard_all
 from cloche.engine.tasks.runtimes import own_shim, shim_binary
 from cloche.engine.tasks.shim import Daemon, Log, Shim
 from cloche.errors import AlreadyExists, ClocheError, NotFound
@@ -67,7 +67,7 @@ class Tasks:
         self._shims: dict[tuple[str, str], Shim] = {}
         self._logs: dict[tuple[str, str], Log] = {}
         self._creating: set[tuple[str, str]] = set()
-        self._cleaning: set[asyncio.Task[None]] = set()
+        self._cleaning: set[asyncio.Future[object]] = set()
 
     async def get(self, namespace: str, task_id: str) -> Shim:
         """The shim of a task. Raises NotFound."""
@@ -213,7 +213,8 @@ class Tasks:
         self._forget(key)
         await shim.shut_down()
         faults.point("task.shut-down")
-        await self._run(shim.bundle.remove, lane=key)
+        hidden = await self._run(shim.bundle.hide, lane=key)
+        self._later(self._run(discard, hidden))
         return gone
 
     async def _clear(self, bundle: Bundle, binary: str) -> messages.DeleteResponse | None:
@@ -234,9 +235,13 @@ class Tasks:
             self._forget(key)
             if not os.path.exists(shim.bundle.path):
                 return  # an engine's, which has ended and is gone with all that was its
-            cleaning = asyncio.ensure_future(self._clean_up(key, shim.bundle, binary))
-            self._cleaning.add(cleaning)
-            cleaning.add_done_callback(self._cleaning.discard)
+            self._later(self._clean_up(key, shim.bundle, binary))
+
+    def _later(self, work: Awaitable[object]) -> None:
+        """Have something done that nobody waits for."""
+        doing = asyncio.ensure_future(work)
+        self._cleaning.add(doing)
+        doing.add_done_callback(self._cleaning.discard)
 
     async def _clean_up(self, key: tuple[str, str], bundle: Bundle, binary: str) -> None:
         namespace, task_id = key
@@ -253,6 +258,7 @@ class Tasks:
     async def load(self) -> None:
         """Find the tasks again that ran when the last daemon ended; what is left of others is removed."""
         found = list(bundles(self._root, self._state))
+        self._later(self._run(discard_all, self._state))
         await asyncio.gather(*(self._load(bundle) for bundle in found))
 
     async def _load(self, bundle: Bundle) -> None:

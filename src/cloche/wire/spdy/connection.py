@@ -38,10 +38,13 @@ class Limits(Record):
 
     window: bytes that a peer may send on a stream before it hears that they were consumed, which we then
     announce, and hold it to; 0 to say nothing.
+    credit: whether it hears what was consumed at all. One that knows no windows may have closed its socket
+    by then, and then TCP takes from us what it had said before.
     """
 
     streams: int = 2000
     window: int = 0
+    credit: bool = True
 
 
 class Connection(Sender):
@@ -54,7 +57,7 @@ class Connection(Sender):
         self, *, client: bool = False, limits: Limits | None = None, clock: Callable[[], float] = monotonic
     ) -> None:
         self.limits = limits or Limits()
-        super().__init__(client=client, window=self.limits.window)
+        super().__init__(client=client, window=self.limits.window, credit=self.limits.credit)
         self._budget = Budget(clock)
         self._headers = Decompressor()
         self._held = bytearray()

@@ -26,7 +26,8 @@ class Sender:
     take no more streams.
     """
 
-    def __init__(self, *, client: bool, window: int) -> None:
+    def __init__(self, *, client: bool, window: int, credit: bool = True) -> None:
+        self._credit = credit
         self.streams: dict[int, Stream] = {}
         self.goodbye: str | None = None
         self.stopping = False
@@ -85,7 +86,7 @@ class Sender:
     def consumed(self, number: int, size: int) -> None:
         """So many bytes of a stream's data were dealt with: the peer may send as many more."""
         stream = self.streams.get(number)
-        if stream is None or stream.remote_closed:
+        if stream is None or stream.remote_closed or not self._credit:
             return
         stream.uncredited += size
         if stream.uncredited * 2 >= self._receive_window:
@@ -124,7 +125,7 @@ class Sender:
     def _credit_connection(self, size: int) -> None:
         """Give the connection's window back: a stream that is not read holds up itself only."""
         self._uncredited += size
-        if self._uncredited * 2 >= frames.DEFAULT_WINDOW:
+        if self._credit and self._uncredited * 2 >= frames.DEFAULT_WINDOW:
             self._out.append(frames.window_update(0, self._uncredited))
             self._uncredited = 0
 
