@@ -40,10 +40,11 @@ class _Method:
 class _Counting:
     """One call that is counted."""
 
-    __slots__ = ("_began", "_method")
+    __slots__ = ("_began", "_method", "span")
 
     def __init__(self, method: _Method) -> None:
         self._method = method
+        self.span = None
         self._began = perf_counter()
         method.started += 1
 

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.daemon.config import Config
     from cloche.daemon.measuring import MetricsSettings
+    from cloche.daemon.otlp import TraceSettings
     from cloche.daemon.server import Places
     from cloche.daemon.tcp import Tcp
 
@@ -80,6 +81,7 @@ def _places(options: argparse.Namespace, configuration: Config) -> Places:
         cri=settings_of(configuration, root, state),
         cri_only=options.cri_only,
         metrics=_metrics(configuration),
+        traces=_traces(configuration),
     )
 
 
@@ -102,6 +104,15 @@ def _metrics(configuration: Config) -> MetricsSettings | None:
     histogram = configuration.plugin(config_tables.PROMETHEUS)["grpc_histogram"]
     no_tasks = configuration.plugin(config_tables.CGROUPS)["no_prometheus"]
     return MetricsSettings(address, histogram, not no_tasks)
+
+
+def _traces(configuration: Config) -> TraceSettings | None:
+    plugin, tracing = configuration.plugin(config_tables.OTLP), configuration.plugin(config_tables.TRACING)
+    if not plugin["endpoint"] and not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+        return None
+    from cloche.daemon.otlp import settings_of
+
+    return settings_of(plugin, tracing, os.environ)
 
 
 def _set_oom_score(score: int) -> None:

@@ -24,6 +24,8 @@ TTRPC = "io.containerd.server.v1.ttrpc"
 METRICS = "io.containerd.server.v1.metrics"
 DEBUG = "io.containerd.server.v1.debug"
 PROMETHEUS = "io.containerd.metrics.v1.grpc-prometheus"
+OTLP = "io.containerd.tracing.processor.v1.otlp"
+TRACING = "io.containerd.internal.v1.tracing"
 CRI = "io.containerd.grpc.v1.cri"
 CRI_IMAGES = "io.containerd.cri.v1.images"
 CRI_RUNTIME = "io.containerd.cri.v1.runtime"
@@ -236,7 +238,7 @@ PLUGINS: dict[str, Any] = {
         "per_verifier_timeout": Span("10s"),
     },
     "io.containerd.internal.v1.opt": {"path": "/opt/containerd"},
-    "io.containerd.internal.v1.tracing": {"service_name": Free(), "sampling_ratio": Free()},
+    TRACING: {"service_name": Free(), "sampling_ratio": Free()},
     "io.containerd.metadata.v1.bolt": {"content_sharing_policy": "shared", "no_sync": False},
     PROMETHEUS: {"grpc_histogram": False},
     RESTART: {"interval": Span("10s")},
@@ -252,7 +254,7 @@ PLUGINS: dict[str, Any] = {
     "io.containerd.service.v1.tasks-service": {"blockio_config_file": "", "rdt_config_file": ""},
     "io.containerd.shim.v1.manager": {"env": [], "socket_dir": ""},
     **{f"io.containerd.snapshotter.v1.{name}": keys for name, keys in _SNAPSHOTTERS.items()},
-    "io.containerd.tracing.processor.v1.otlp": {"endpoint": Free(), "protocol": Free(), "insecure": Free()},
+    OTLP: {"endpoint": Free(), "protocol": Free(), "insecure": Free()},
     "io.containerd.transfer.v1.local": {
         "max_concurrent_downloads": 3,
         "concurrent_layer_fetch_buffer": 0,
@@ -313,6 +315,8 @@ USED = (
     ("plugins", TTRPC),
     ("plugins", METRICS),
     ("plugins", PROMETHEUS),
+    ("plugins", OTLP),
+    ("plugins", TRACING),
     ("plugins", CGROUPS),
     *(
         ("plugins", GRPC_TCP, name)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
+from cloche.wire.tracing import CURRENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ class Lanes:
         executor = self._pools.get(pool)
         if executor is None:
             executor = self._pools[pool] = ThreadPoolExecutor(POOLS[pool], f"cloche-{pool}")
+        if CURRENT.get() is not None:
+            return executor.submit(copy_context().run, function)
         return executor.submit(function)
 
     async def _turn(self, key: object) -> None:

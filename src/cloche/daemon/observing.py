@@ -8,9 +8,13 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from cloche.daemon.services import Route
+    from cloche.wire.tracing import Span
 
     class Observation(Protocol):
-        """One call."""
+        """One call. span: its own, where it is traced."""
+
+        @property
+        def span(self) -> Span | None: ...
 
         def received(self) -> None:
             """A message of the client."""

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from cloche.cri.settings import Settings
     from cloche.daemon.accepting import Acceptor
     from cloche.daemon.measuring import MetricsSettings
+    from cloche.daemon.otlp import TraceSettings
+    from cloche.daemon.tracing import Tracer
 
 _log = logging.getLogger("cloche.daemon")
 
@@ -65,6 +67,7 @@ class Places(Record):
     ttrpc: the path of the socket that shims use; "" for the one beside the other. owner, ttrpc_owner:
     of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere. cri: how CRI is to be;
     None for none. cri_only: whether nothing else is served. metrics: where Prometheus asks, if anywhere.
+    traces: where they go, if anywhere.
     """
 
     root: str
@@ -77,6 +80,7 @@ class Places(Record):
     cri: Settings | None = None
     cri_only: bool = False
     metrics: MetricsSettings | None = None
+    traces: TraceSettings | None = None
 
     @property
     def ttrpc_address(self) -> str:
@@ -114,6 +118,7 @@ class Server:
             await cri.begin()
         following = follow_others(host)
         scraped = self._measure(host, manager, connections, collector)
+        tracer = self._trace(connections)
         listeners = self._listen(connections)
         collector.begin()
         monitor = Monitor(host.all(), manager)
@@ -136,6 +141,8 @@ class Server:
         await manager.close()
         following.close()
         host.close()
+        if tracer is not None:
+            tracer.close()
 
     def _tasks(self, host: Host, connections: Connections) -> TaskManager:
         async def run(function: Callable[..., Any], *arguments: Any, lane: object = None) -> Any:
@@ -207,6 +214,18 @@ class Server:
         measuring = Measuring(settings, manager, host.all(), collector)
         connections.observers += (measuring.calls,)
         return serve(settings.address, measuring.text)
+
+    def _trace(self, connections: Connections) -> Tracer | None:
+        """Follow calls, and what is done for them."""
+        settings = self._places.traces
+        if settings is None:
+            return None
+        from cloche.daemon.otlp import Exporter
+        from cloche.daemon.tracing import Tracer
+
+        tracer = Tracer(Exporter(settings), f"{self._places.state}/traces.sock", settings.ratio)
+        connections.observers += (tracer,)
+        return tracer
 
     def _listen(self, connections: Connections) -> list[Listener]:
         listeners = inherited(os.environ)

@@ -14,6 +14,7 @@ from cloche.wire.http2_events import Closed, Data, Headers, Reset, Writable
 from cloche.wire.http2_frames import NO_ERROR
 from cloche.wire.http2_headers import encode
 from cloche.wire.status import CANCELLED, OK, status_of
+from cloche.wire.tracing import CURRENT
 from cloche.wire.ttrpc import Status
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cloche.daemon.services import Route
     from cloche.wire.grpc import Request
     from cloche.wire.http2_events import Event
+    from cloche.wire.protobuf import Message
 
 SEND_AHEAD = 256 << 10
 """Bytes of one stream that may wait for its client before its handler does."""
@@ -65,6 +67,18 @@ class GrpcCall(Call):
         if not self.over:
             self._observe_end(Status(code=CANCELLED, message="the client has gone"))
         super().abandon()
+
+    def _start(self, *arguments: Message) -> None:
+        """What is done for a call that is traced has its span for a parent."""
+        traced = next((each.span for each in self._observations if each.span is not None), None)
+        if traced is None:
+            super()._start(*arguments)
+            return
+        token = CURRENT.set(traced)
+        try:
+            super()._start(*arguments)
+        finally:
+            CURRENT.reset(token)
 
     def _observe_end(self, failed: Status | None) -> None:
         for observation in self._observations:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from cloche.shim.loop import Loop, Timer
     from cloche.wire.service import Method, Service
+    from cloche.wire.tracing import Span
 
     Handler = Callable[[Any, "Call"], None]
 
@@ -46,6 +47,7 @@ class Call:
 
     metadata: its headers. on_data, on_end: set by methods whose client streams; on_data(message)
     for each, on_end() after the last. on_gone: called where the client goes away before the end.
+    span: what is told of it to who traces.
     """
 
     __slots__ = (
@@ -58,6 +60,7 @@ class Call:
         "on_data",
         "on_end",
         "on_gone",
+        "span",
     )
 
     def __init__(
@@ -72,6 +75,7 @@ class Call:
         self.on_data: Callable[[Any], None] = _unheard
         self.on_end: Callable[[], None] = _nothing
         self.on_gone: Callable[[], None] = _nothing
+        self.span: Span | None = None
 
     def answer(self, message: Message | None = None) -> None:
         """End the call well. Nothing happens where it has ended already."""
@@ -93,6 +97,9 @@ class Call:
         if self.ended:
             return
         self._forget()
+        if self.span is not None:
+            status = response.status
+            self.span.end(failed=status is not None, message=status.message if status is not None else "")
         try:
             data = ttrpc.encode(self._stream, RESPONSE, response.encode())
         except ttrpc.ProtocolError as error:
@@ -192,6 +199,10 @@ class _Connection:
             return
         self._last_stream = frame.stream
         self.calls[frame.stream] = call
+        if "traceparent" in call.metadata:
+            from cloche.shim.traced import begin
+
+            call.span = begin(call.metadata, request.service, request.method)
         try:
             empty = method.client_streaming and frame.flags & REMOTE_OPEN and not request.payload
             handler(None if empty else method.request.decode(request.payload), call)

@@ -13,6 +13,7 @@ from cloche.errors import ClocheError, DeadlineExceeded, FailedPrecondition, Una
 from cloche.spec.record import Record
 from cloche.wire.messages import task as messages
 from cloche.wire.services.task import TASK_V2, TASK_V3
+from cloche.wire.tracing import CLIENT, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ class Shim:
         timeout_s: float | None = None,
     ) -> Any:
         """Call a service of it: of tasks where none is named. Raises what it answers, and Unavailable."""
-        namespace = {"containerd-namespace-ttrpc": (self.bundle.namespace,)}
-        return await self.channel.unary(
-            service or self._tasks, method, request, metadata=namespace, timeout_s=timeout_s
-        )
+        called = service or self._tasks
+        with span(f"{called.full_name}/{method}", CLIENT) as traced:
+            metadata = {"containerd-namespace-ttrpc": (self.bundle.namespace,), **traced.metadata}
+            return await self.channel.unary(called, method, request, metadata=metadata, timeout_s=timeout_s)
 
     async def state(self, exec_id: str = "") -> messages.StateResponse:
         """One of its processes; the first without an exec id."""
