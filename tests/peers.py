@@ -33,6 +33,8 @@ PACKAGES = {
     "dockerd": "docker.io",
     "hyperfine": "hyperfine",
     "ip": "iproute2",
+    "iptables": "iptables",
+    "iptables-save": "iptables",
     "mkfs.ext4": "e2fsprogs",
     "nft": "nftables",
     "nginx": "nginx",

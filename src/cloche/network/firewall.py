@@ -1,10 +1,11 @@
-"""Networks and published ports as elements of our table of nf_tables."""
+"""Networks and published ports as elements of our table of nf_tables, or else as rules of iptables."""
 
 from __future__ import annotations
 
+import os
 from _struct import pack
 
-from cloche.errors import AlreadyExists, FailedPrecondition
+from cloche.errors import AlreadyExists, InvalidArgument
 from cloche.kernel.nftables import Batch, NftSocket, Set
 from cloche.network import addresses, rules
 
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
     from cloche.network.attachments import PublishedPort
     from cloche.network.definitions import Definition
+    from cloche.network.iptables import Iptables
 
     Everything = Callable[[], tuple[Iterable[Definition], Iterable[PublishedPort]]]
 
 _PROTOCOLS = {"tcp": 6, "udp": 17}
 _NAME_BYTES = 16
+_KINDS = ("nftables", "iptables")
 _FORWARD, _DROP = 2, 0
 
 
@@ -32,26 +35,75 @@ def table_of(state: str) -> str:
     return f"cloche-{number >> 32:08x}"
 
 
+def of(state: str, everything: Everything) -> Nftables | Iptables:
+    """The firewall of a state directory: the one that its rules are in already, or else what
+    CLOCHE_FIREWALL names ("nftables" or "iptables"), or else nf_tables where the kernel has them.
+
+    everything: all networks and ports that there should be. Raises InvalidArgument for the variable.
+    """
+    asked = os.environ.get("CLOCHE_FIREWALL", "")
+    if asked not in ("", *_KINDS):
+        raise InvalidArgument(f'invalid CLOCHE_FIREWALL {asked[:40]!r}: must be "nftables" or "iptables"')
+    try:
+        kind = os.readlink(_choice(state))
+    except FileNotFoundError:
+        kind = asked or ("nftables" if _has_nf_tables() else "iptables")
+    if kind != "iptables":
+        return Nftables(state, everything)
+    from cloche.network.iptables import Iptables
+
+    return Iptables(table_of(state), everything)
+
+
+def settle(state: str, chosen: Nftables | Iptables) -> None:
+    """From now on there are rules in this one: who removes them may have another environment."""
+    kind = _KINDS[0] if isinstance(chosen, Nftables) else _KINDS[1]
+    try:
+        os.symlink(kind, _choice(state))
+    except FileExistsError:
+        return
+
+
+def unsettle(state: str) -> None:
+    """There are none any more."""
+    try:
+        os.unlink(_choice(state))
+    except FileNotFoundError:
+        return
+
+
+def _choice(state: str) -> str:
+    return f"{state}/.network/firewall"
+
+
+def _has_nf_tables() -> bool:
+    try:
+        with NftSocket() as socket:
+            socket.generation()
+    except OSError:
+        return False
+    return True
+
+
 class Nftables:
     """The table of one state directory. Methods raise OSError with what the kernel says."""
 
-    def __init__(self, state: str) -> None:
+    def __init__(self, state: str, everything: Everything) -> None:
         self.table = table_of(state)
+        self._everything = everything
 
-    def add(
-        self, networks: Iterable[Definition], ports: Iterable[PublishedPort], everything: Everything
-    ) -> None:
+    def add(self, networks: Iterable[Definition], ports: Iterable[PublishedPort]) -> None:
         """Have rules for networks, which may be there already, and for ports.
 
-        everything: all networks and ports that there should be, asked for where the table is missing,
-        be it that there was none yet or that somebody has flushed the rules. Raises AlreadyExists
-        where a port is published by another container.
+        Where the table is missing, be it that there was none yet or that somebody has flushed the
+        rules, it is made with everything that should be there. Raises AlreadyExists where a port is
+        published by another container.
         """
         with NftSocket() as socket:
             try:
                 socket.commit(self._batch(networks, ports))
             except FileNotFoundError:
-                batch = self._batch(*everything(), begin=True)
+                batch = self._batch(*self._everything(), begin=True)
                 socket.commit(batch)
             except FileExistsError:
                 raise AlreadyExists("port is already allocated") from None
@@ -171,15 +223,6 @@ def elements(port: PublishedPort) -> Iterator[tuple[Set, bytes, bytes]]:
         if address and version in versions:
             value = addresses.parse(address) + pack(">H2x", port.container_port)
             yield (rules.PORTS_AT if at else rules.PORTS)[version], at + key, value
-
-
-def check() -> None:
-    """Raises FailedPrecondition where this kernel has no nf_tables, or we may not use them."""
-    try:
-        with NftSocket() as socket:
-            socket.generation()
-    except OSError as error:
-        raise FailedPrecondition(f"nf_tables cannot be used here: {error.strerror}") from None
 
 
 def refusals() -> list[str]:

@@ -12,10 +12,9 @@ from _thread import allocate_lock
 
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.kernel.rtnetlink import RouteSocket
-from cloche.network import bridge
+from cloche.network import bridge, firewall
 from cloche.network.attachments import Attached, Attachments
 from cloche.network.definitions import DEFAULT, PREDEFINED, Definition, Definitions, Wish
-from cloche.network.firewall import Nftables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cloche.network.attachments import Lock, PublishedPort
+    from cloche.network.firewall import Nftables
+    from cloche.network.iptables import Iptables
 
 
 class Networks:
@@ -32,9 +33,23 @@ class Networks:
     def __init__(self, root: str, state: str) -> None:
         self.definitions = Definitions(root)
         self.attachments = Attachments(state)
-        self.firewall = Nftables(state)
+        self._firewall: Nftables | Iptables | None = None
         self.state = state
         self._lock = allocate_lock()
+
+    @property
+    def firewall(self) -> Nftables | Iptables:
+        """What rules are written with here."""
+        if self._firewall is None:
+            self._firewall = firewall.of(self.state, self._everything)
+        return self._firewall
+
+    def _everything(self) -> tuple[list[Definition], list[PublishedPort]]:
+        """The networks that containers are in, and all ports."""
+        everyone = self.attachments.all()
+        used = {member.network_id for each in everyone for member in each.members}
+        networks = [each for each in self.definitions.list() if each.id in used]
+        return networks, [port for each in everyone for port in each.ports]
 
     def alone(self) -> Alone:
         """Nobody else changes anything in the block, in this process or another."""
@@ -95,6 +110,8 @@ class Networks:
                 self._unmake(each)
             if not self.attachments.all():
                 self.firewall.remove_all()
+                firewall.unsettle(self.state)
+                self._firewall = None
             return [each.link for each in gone]
 
     def _unmake(self, definition: Definition) -> None:
@@ -102,8 +119,8 @@ class Networks:
             bridge.remove(route, definition.link)
         try:
             self.firewall.remove_network(definition)
-        except OSError:
-            pass  # a machine without nf_tables has no rules of ours
+        except (OSError, FailedPrecondition):
+            pass  # a machine on which no rule can be written has none of ours
         self.attachments.forget_network(definition.id)
 
     def _in(self, definition: Definition) -> list[Attached]:
@@ -153,22 +170,17 @@ class Networks:
         if ports:
             try:
                 self.firewall.remove_ports(ports)
-            except OSError:
-                pass  # a machine without nf_tables has no rules of ours
+            except (OSError, FailedPrecondition):
+                pass  # a machine on which no rule can be written has none of ours
 
     def add_rules(self, definitions: Iterable[Definition], ports: Iterable[PublishedPort]) -> None:
         """Have the rules of networks and ports, and all others where somebody has removed the table.
 
         Raises FailedPrecondition where the kernel refuses, AlreadyExists for a port that has a rule.
         """
-
-        def everything() -> tuple[list[Definition], list[PublishedPort]]:
-            used = {member.network_id for each in self.attachments.all() for member in each.members}
-            networks = [each for each in self.definitions.list() if each.id in used]
-            return networks, [port for each in self.attachments.all() for port in each.ports]
-
+        firewall.settle(self.state, self.firewall)
         try:
-            self.firewall.add(definitions, ports, everything)
+            self.firewall.add(definitions, ports)
         except OSError as error:
             raise FailedPrecondition(f"the rules of networks cannot be written: {error.strerror}") from None
 
