@@ -108,7 +108,7 @@ def _metrics(configuration: Config) -> MetricsSettings | None:
 
 def _traces(configuration: Config) -> TraceSettings | None:
     plugin, tracing = configuration.plugin(config_tables.OTLP), configuration.plugin(config_tables.TRACING)
-    if not plugin["endpoint"] and not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+    if not plugin.get("endpoint") and not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
         return None
     from cloche.daemon.otlp import settings_of
 
