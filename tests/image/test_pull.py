@@ -19,6 +19,7 @@ import pytest
 
 from cloche.errors import Cancelled, DataLoss, InvalidArgument, NotFound, Unavailable
 from cloche.image import progress as news
+from cloche.image import ranges
 from cloche.image.credentials import Credentials
 from cloche.image.hosts import Host
 from cloche.image.progress import BlobStatus, Progress, Recorder
@@ -30,7 +31,7 @@ from cloche.store.metadata import Metadata
 from cloche.store.snapshots.local import LocalSnapshotter
 from cloche.store.snapshots.open import snapshotter
 from tests import daemons
-from tests.image.wire import INDEX, Answer, CuttingProxy, StubRegistry, descriptor, digest_of, times
+from tests.image.wire import INDEX, Answer, Asked, CuttingProxy, StubRegistry, descriptor, digest_of, times
 from tests.layouts import Layout
 from tests.peers import peer
 from tests.waiting import wait_until
@@ -277,6 +278,57 @@ def test_only_the_rest_is_asked_for_after_a_break(store: Store, stub: StubRegist
     start = int(str(ranges[1]).removeprefix("bytes=").removesuffix("-"))
     assert ranges[0] is None
     assert 0 < start <= half
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blobs from a megabyte on come in pieces."""
+    monkeypatch.setattr(ranges, "PIECE_BYTES", 300_000)
+    monkeypatch.setattr(ranges, "WORTH_BYTES", 1 << 20)
+
+
+def asked_ranges(stub: StubRegistry, data: bytes) -> list[str | None]:
+    return [asked.headers.get("Range") for asked in stub.requests("GET", digest_of(data))]
+
+
+def test_a_large_blob_comes_in_pieces_by_several_requests(
+    store: Store, stub: StubRegistry, small_pieces: None
+) -> None:
+    data, _ = LAYERS[0]
+    image = store.pull(f"{stub.address}/a:1")
+    assert store.content.read(digest_of(data)) == data
+    assert image.target.digest
+    starts = range(0, len(data), 300_000)
+    wanted = {f"bytes={start}-{min(start + 300_000, len(data)) - 1}" for start in starts}
+    assert set(asked_ranges(stub, data)) == wanted
+
+
+def test_a_registry_without_ranges_gives_the_whole(
+    store: Store, stub: StubRegistry, small_pieces: None
+) -> None:
+    data, _ = LAYERS[0]
+    stub.faults.append(times(99, digest_of(data), Answer(200, {}, data)))
+    store.pull(f"{stub.address}/a:1")
+    assert store.content.read(digest_of(data)) == data
+    assert asked_ranges(stub, data)[-1] is None
+
+
+def test_a_piece_that_breaks_off_is_asked_for_again(
+    store: Store, stub: StubRegistry, small_pieces: None
+) -> None:
+    data, _ = LAYERS[0]
+    broken = Answer(
+        206, {"Content-Range": f"bytes 600000-899999/{len(data)}"}, data[600_000:900_000], cut=1000
+    )
+
+    def fault(asked: Asked, once: list[int] = [1]) -> Answer | None:  # noqa: B006 - it remembers
+        hit = asked.headers.get("Range") == "bytes=600000-899999" and digest_of(data) in asked.path
+        return broken if hit and once and once.pop() else None
+
+    stub.faults.append(fault)
+    store.pull(f"{stub.address}/a:1")
+    assert store.content.read(digest_of(data)) == data
+    assert asked_ranges(stub, data).count("bytes=0-299999") == 1
 
 
 def test_a_connection_that_always_breaks_is_given_up_and_resumed_later(

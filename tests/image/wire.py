@@ -139,8 +139,9 @@ class StubRegistry:
         wanted = asked.headers.get("Range")
         if wanted is None:
             return Answer(200, {}, data)
-        start = int(wanted.removeprefix("bytes=").rstrip("-"))
-        return Answer(206, {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}, data[start:])
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        start, end = int(first), int(last or len(data) - 1)
+        return Answer(206, {"Content-Range": f"bytes {start}-{end}/{len(data)}"}, data[start : end + 1])
 
     @staticmethod
     def error(status: int, code: str, message: str, **headers: str) -> Answer:

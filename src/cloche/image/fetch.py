@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloche.errors import Cancelled, DataLoss, Unavailable
 from cloche.image import progress as news
+from cloche.image import ranges
 from cloche.image.progress import BlobStatus
 from cloche.image.registry import BrokenOff
 from cloche.image.retry import Retries
@@ -51,6 +52,10 @@ def store(content: ContentStore, descriptor: Descriptor, data: bytes) -> None:
         writer.commit()
 
 
+class _WholeOnlyError(Exception):
+    """The registry knows no ranges."""
+
+
 class Fetcher:
     """Downloads blobs of one repository. Safe to use from several threads."""
 
@@ -58,6 +63,7 @@ class Fetcher:
         self._registry = registry
         self._content = content
         self._progress = progress
+        self._whole_only = False
         self.unpacks = False
         """Whether layers are unpacked afterwards, so that it is not for us to say that they are done."""
 
@@ -132,12 +138,34 @@ class Fetcher:
         while writer.offset < descriptor.size:
             before = writer.offset
             try:
-                self._receive_once(descriptor, writer)
+                if not self._receive_pieces(descriptor, writer):
+                    self._receive_once(descriptor, writer)
             except BrokenOff:
                 if writer.offset - before >= _PROGRESS_BYTES:
                     retries.progressed()
                 if not retries.again():
                     raise
+
+    def _receive_pieces(self, descriptor: Descriptor, writer: Writer) -> bool:
+        """The same by several requests at once; False where it is not worth that, or not possible."""
+        if self._whole_only or descriptor.urls or descriptor.size - writer.offset < ranges.WORTH_BYTES:
+            return False
+
+        def fetch(offset: int, length: int) -> bytes:
+            data = self._registry.piece(descriptor, offset, length)
+            if data is None:
+                raise _WholeOnlyError
+            return data
+
+        self.report(descriptor, news.DOWNLOADING, writer.offset)
+        try:
+            for data in ranges.pieces(fetch, writer.offset, descriptor.size):
+                writer.write(data)
+                self.report(descriptor, news.DOWNLOADING, writer.offset)
+        except _WholeOnlyError:
+            self._whole_only = True
+            return False
+        return True
 
     def _receive_once(self, descriptor: Descriptor, writer: Writer) -> None:
         reported = writer.offset

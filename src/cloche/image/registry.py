@@ -166,6 +166,39 @@ class Registry:
                     return self._opened(response, descriptor, offset, url.split("/")[2])
             raise
 
+    def piece(self, descriptor: Descriptor, offset: int, length: int) -> bytes | None:
+        """So many bytes of a blob; None where the registry only gives it as a whole. Errors as `blob`."""
+        return self._in_turn(PULL, lambda endpoint: self._get_piece(endpoint, descriptor, offset, length))
+
+    def _get_piece(
+        self, endpoint: Endpoint, descriptor: Descriptor, offset: int, length: int
+    ) -> bytes | None:
+        wanted = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        response = self._request(endpoint, "GET", f"blobs/{descriptor.digest}", wanted, descriptor.digest)
+        what = f"{self.reference}: {descriptor.digest}"
+        if response.status == 200:
+            response.close()
+            return None
+        if response.status != 206 or _range_start(response) != offset:
+            raise refusal(response, what, endpoint.host.name, with_login=False)
+        parts, left = [], length
+        with self._followed(Blob(response, what, 0)) as blob:
+            # One byte more than there should be is asked for: a longer body must be noticed.
+            while data := blob.read(min(_CHUNK_BYTES, left + 1)):
+                parts.append(data)
+                left -= len(data)
+        if left > 0:
+            raise BrokenOff(f"{what}: only {length - left} of {length} bytes arrived")
+        if left < 0:
+            raise DataLoss(f"{what}: {endpoint.host.name} sent more than it was asked for")
+        return b"".join(parts)
+
+    def _followed(self, blob: Blob) -> Blob:
+        """A blob that `cancel` ends."""
+        with self._live_lock:
+            self._live.add(blob)
+        return blob
+
     def _in_turn(self, capability: str, ask: Callable[[Endpoint], _Result]) -> _Result:
         """Ask one host after the other until one has it; the last one's refusal counts."""
         failure: ClocheError = NotFound(f"{self.reference}: no configured host may be asked for it")
@@ -259,10 +292,7 @@ class Registry:
                 f"{what}: {host} offers {int(length) + offset - skip_bytes} bytes, not the {descriptor.size} "
                 "the manifest names"
             )
-        blob = Blob(response, what, skip_bytes)
-        with self._live_lock:
-            self._live.add(blob)
-        return blob
+        return self._followed(Blob(response, what, skip_bytes))
 
 
 def _media_type(response: Response) -> str:
