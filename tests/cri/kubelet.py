@@ -26,19 +26,22 @@ netns_mounts_under_state_dir = true
 [plugins."io.containerd.cri.v1.runtime".cni]
 conf_dir = "{directory}/net"
 bin_dirs = ["/usr/lib/cni"]
+{more}
 """
 
 
 class KubernetesNode(Cloched):
     """cloched with a configuration of its own.
 
-    flags: further words of its command line. images: further lines about images.
+    flags: further words of its command line. images, more: further lines, about images and at the end.
     """
 
-    def __init__(self, directory: Path, *, flags: tuple[str, ...] = (), images: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, flags: tuple[str, ...] = (), images: str = "", more: str = ""
+    ) -> None:
         self._flags = flags
         self.config = directory / "config.toml"
-        self.config.write_text(CONFIG.format(directory=directory, images=images))
+        self.config.write_text(CONFIG.format(directory=directory, images=images, more=more))
         super().__init__(directory)
 
     def command(self) -> list[str]:

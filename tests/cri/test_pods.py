@@ -16,11 +16,9 @@ from cloche.errors import AlreadyExists, InvalidArgument, NotFound
 from cloche.wire.messages.cri import pods, values
 from cloche.wire.messages.cri.pod_config import LinuxPodSandboxConfig, LinuxSandboxSecurityContext
 from cloche.wire.messages.cri.values import NODE, POD, DNSConfig, IDMapping, NamespaceOption, UserNamespace
-from tests import peers
 from tests.cri.kubelet import Kubelet, KubernetesNode
+from tests.cri.networks import network
 from tests.cri.pods import Pod, container_config, pod_config, running_pod
-
-PLUGINS = "/usr/lib/cni"
 
 
 def left(node: KubernetesNode, pod_id: str) -> list[str]:
@@ -90,20 +88,9 @@ def test_the_holder_may_do_next_to_nothing(pod: Pod) -> None:
     assert re.search(r"^Uid:\s+65535\s", status, re.MULTILINE)
 
 
-def network(directory: Path) -> None:
-    """A network that leaves no link behind."""
-    ipam = {"type": "host-local", "subnet": "10.87.93.0/24", "dataDir": str(directory / "addresses")}
-    plugins: list[dict[str, Any]] = [{"type": "ptp", "ipam": ipam}]
-    (directory / "net").mkdir(exist_ok=True)
-    document = {"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}
-    (directory / "net" / "10-tests.conflist").write_text(json.dumps(document))
-
-
 def test_a_pod_with_a_network_of_its_own_is_connected_and_let_go(
     kubelet: Kubelet, running: KubernetesNode, image: str, tmp_path: Path
 ) -> None:
-    if not Path(PLUGINS, "ptp").exists():
-        peers.unavailable("CNI plugins are missing: install containernetworking-plugins")
     network(running.directory)
     options = NamespaceOption()
     security = LinuxSandboxSecurityContext(namespace_options=options)

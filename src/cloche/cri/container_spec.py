@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     _Set = Literal["bounding", "permitted", "inheritable", "ambient", "effective"]
 
-_OCI_VERSION = "1.2.0"
-
 
 class Facts(Record):
     """What is known about a container beside its config.
@@ -77,7 +75,7 @@ def build(
         config.annotations, facts.handler.container_annotations
     )
     document: Config = {
-        "ociVersion": _OCI_VERSION,
+        "ociVersion": specification.OCI_VERSION,
         "process": _process(config, facts, security, held),
         "root": {"path": "rootfs", "readonly": security.readonly_rootfs},
         "mounts": container_mounts.build(config, facts, security),

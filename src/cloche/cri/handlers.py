@@ -56,10 +56,14 @@ class Handlers:
             )
         )
 
+    def is_builtin(self, handler: Handler) -> bool:
+        """Whether its containers are run by our own runtime."""
+        return handler.runtime in _OWN_SHIM and handler.binary_name in _BUILTIN
+
     async def features(self, handler: Handler) -> RuntimeHandlerFeatures:
         """What a handler can do; asked once of a runtime that is another program."""
         if handler.name not in self._features:
-            if handler.runtime in _OWN_SHIM and handler.binary_name in _BUILTIN:
+            if self.is_builtin(handler):
                 found = RuntimeHandlerFeatures(recursive_read_only_mounts=True, user_namespaces=True)
             elif handler.runtime in _OWN_SHIM:
                 found = await self._host.run(_ask, handler.binary_name)

@@ -11,7 +11,7 @@ from cloche.cri import pod_spec
 from cloche.errors import ClocheError
 from cloche.kernel.cgroups.files import read
 from cloche.kernel.cgroups.layout import UNIFIED, directories_of, layout
-from cloche.kernel.cgroups.metrics import NO_LIMIT, Metrics, read_metrics
+from cloche.kernel.cgroups.metrics import NO_LIMIT, Metrics, read_briefly, read_metrics
 from cloche.spec.record import Record
 from cloche.store import clock
 from cloche.wire.messages.cri import stats as messages
@@ -58,9 +58,9 @@ class Measuring:
                 return {}
         return layout().directories(pod_spec.cgroups_path(pod, name, systemd=False))
 
-    def container(self, pod: Pod, container: Container) -> Sample | None:
-        """What a container uses; None where it has no cgroup (any more)."""
-        return self._sample(container.id, self.paths(pod, container.id, container.kept.pid))
+    def container(self, pod: Pod, container: Container, *, whole: bool = False) -> Sample | None:
+        """What a container uses; None where it has no cgroup (any more). whole: with all there is to know."""
+        return self._sample(container.id, self.paths(pod, container.id, container.kept.pid), whole=whole)
 
     def pod(self, pod: Pod) -> Sample | None:
         """What a pod uses as a whole, where it has a cgroup of its own."""
@@ -69,19 +69,19 @@ class Measuring:
             return None
         return self._sample(pod.id, layout().directories(f"/{parent.strip('/')}"))
 
-    def holder(self, pod: Pod) -> Sample | None:
+    def holder(self, pod: Pod, *, whole: bool = False) -> Sample | None:
         """What the process that holds a pod uses."""
-        return self._sample(f"{pod.id}-holder", self.paths(pod, pod.id, pod.kept.pid))
+        return self._sample(f"{pod.id}-holder", self.paths(pod, pod.id, pod.kept.pid), whole=whole)
 
     def forget(self, name: str) -> None:
         """It is gone, and its samples with it."""
         self._last.pop(name, None)
 
-    def _sample(self, name: str, paths: Mapping[str, str]) -> Sample | None:
+    def _sample(self, name: str, paths: Mapping[str, str], *, whole: bool = False) -> Sample | None:
         if not any(os.path.isdir(path) for path in paths.values()):
             return None
         try:
-            metrics = read_metrics(paths)
+            metrics = read_metrics(paths) if whole else read_briefly(paths)
         except (ClocheError, OSError):
             return None  # it goes just now
         sample = Sample(clock.now(), metrics, pressure=_pressure(paths.get(UNIFIED, "")))

@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 
+from cloche.cri import network_namespaces
 from cloche.errors import InvalidArgument
 from cloche.kernel.syscalls import MNT_DETACH, mount, umount2
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 PAUSE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "cloche-pause")
 """Where the wheel installs the program that holds a pod's namespaces."""
 _SHM_BYTES = 64 << 20
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 2, 4, 8, 4096
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _NAME_LIMIT = 64
 
 
@@ -76,21 +77,6 @@ class PodFiles:
             flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
             mount("shm", shm, "tmpfs", flags, f"mode=1777,size={_SHM_BYTES}")
 
-    def pin(self, pod_id: str, pid: int) -> str:
-        """Keep the network namespace of a process; returns its path. It stays when the process ends."""
-        path = self.netns(pod_id)
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-        mount(f"/proc/{pid}/ns/net", path, "", _MS_BIND, "")
-        return path
-
-    def unpin(self, path: str) -> None:
-        """Let go of a network namespace."""
-        if not os.path.lexists(path):
-            return
-        _unmount(path)
-        os.unlink(path)
-
     def unmount(self, pod_id: str) -> None:
         """Take its shared memory away."""
         shm = self.shared_memory(pod_id)
@@ -101,7 +87,7 @@ class PodFiles:
     def remove(self, pod_id: str) -> None:
         """Remove all that is a pod's."""
         self.unmount(pod_id)
-        self.unpin(self.netns(pod_id))
+        network_namespaces.unpin(self.netns(pod_id))
         shutil.rmtree(self.directory(pod_id), ignore_errors=True)
 
 

@@ -21,6 +21,14 @@ class PodRoot:
         self._images = images
         self._files = files
 
+    def words(self) -> list[str]:
+        """What the holder executes. Raises NotFound where the pause image is not here."""
+        name = self._host.settings.pause_image
+        if not name:
+            return ["/pause"]
+        config = self._images.need(name).config
+        return [*(config.entrypoint or ()), *(config.cmd or ())] or ["/pause"]
+
     def make(self, pod: Pod) -> tuple[Mount, ...]:
         """What to mount for a pod. Raises NotFound where the pause image is not here."""
         name = self._host.settings.pause_image

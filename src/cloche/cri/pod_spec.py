@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cloche.spec.config import IDMapping as Mapping
     from cloche.wire.messages.cri.values import IDMapping, UserNamespace
 
-_OCI_VERSION = "1.2.0"
 _NOBODY = 65535
 _OOM_SCORE = -998
 # What runtimes cannot do without.
@@ -36,12 +35,15 @@ _MOUNTS: tuple[Mount, ...] = (
 _PORTS, _PING = "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range"
 
 
-def build(pod: Pod, handler: Handler, settings: Settings) -> Config:
-    """The holder's configuration: its namespaces are the pod's, and it has next to no rights in them."""
+def build(pod: Pod, handler: Handler, settings: Settings, words: list[str]) -> Config:
+    """The holder's configuration: its namespaces are the pod's, and it has next to no rights in them.
+
+    words: what it executes.
+    """
     config: Config = {
-        "ociVersion": _OCI_VERSION,
+        "ociVersion": specification.OCI_VERSION,
         "process": {
-            "args": ["/pause"],
+            "args": words,
             "cwd": "/",
             "user": {"uid": _NOBODY, "gid": _NOBODY},
             "noNewPrivileges": True,
@@ -92,7 +94,10 @@ def namespaces(pod: Pod) -> list[Namespace]:
     if options.ipc != NODE:
         found.append({"type": "ipc"})
     if options.network != NODE:
-        found += [{"type": "network"}, {"type": "uts"}]
+        network: Namespace = {"type": "network"}
+        if pod.kept.netns:
+            network["path"] = pod.kept.netns
+        found += [network, {"type": "uts"}]
     return found
 
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from cloche.cri import pod_spec, records
+from cloche.cri import network_namespaces, pod_spec, records
 from cloche.cri.inventory import Pod
 from cloche.engine.names import new_id
-from cloche.errors import AlreadyExists, ClocheError, FailedPrecondition, InvalidArgument
+from cloche.errors import AlreadyExists, ClocheError, FailedPrecondition, InvalidArgument, NotFound
 from cloche.spec.document import dumps
 from cloche.spec.mount import Mount
 from cloche.store import clock, faults
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cloche.cri.pod_files import PodFiles
     from cloche.cri.pod_network import PodNetwork
     from cloche.cri.pod_root import PodRoot
+    from cloche.cri.pulling import Puller
     from cloche.cri.settings import Handler
     from cloche.cri.tasks import Tasks
 
@@ -57,8 +58,10 @@ class Pods:
         containers: Containers,
         events: Events,
         joining: Joining,
+        puller: Puller,
     ) -> None:
         self._host = host
+        self._puller = puller
         self._inventory = inventory
         self._handlers = handlers
         self._tasks = tasks
@@ -115,7 +118,10 @@ class Pods:
 
     async def _make(self, pod: Pod, handler: Handler, work: Work) -> str:
         pod.kept.created_at = clock.now()
-        spec = pod_spec.build(pod, handler, self._host.settings)
+        words = await self._pause(work)
+        if pod.namespaces.network != NODE and self._is_made_before(pod, handler):
+            pod.kept.netns = self._files.netns(pod.id)
+        spec = pod_spec.build(pod, handler, self._host.settings, words)
         work.enter("preparing its files")
         rootfs = await self._host.run(self._begin, pod, spec, handler, lane=pod.id)
         try:
@@ -125,7 +131,9 @@ class Pods:
             faults.point("cri.pod-created")
             pod.kept.pid = pid
             if pod.namespaces.network != NODE:
-                pod.kept.netns = await self._host.run(self._files.pin, pod.id, pid, lane=pod.id)
+                if not pod.kept.netns:
+                    pod.kept.netns = self._files.netns(pod.id)
+                    await self._host.run(network_namespaces.pin, pod.kept.netns, pid, lane=pod.id)
                 faults.point("cri.pod-pinned")
                 work.enter("connecting its networks")
                 pod.kept.ips = await self._network.connect(pod)
@@ -144,6 +152,20 @@ class Pods:
         self._events.started(pod)
         return pod.id
 
+    def _is_made_before(self, pod: Pod, handler: Handler) -> bool:
+        """Whether its network namespace has to be there for the runtime."""
+        return pod_spec.user_namespace(pod) is None and not self._handlers.is_builtin(handler)
+
+    async def _pause(self, work: Work) -> list[str]:
+        """What the holder executes; the configured pause image is fetched where it is not here yet."""
+        try:
+            words: list[str] = await self._host.run(self._root.words)
+        except NotFound:
+            work.enter("pulling the pause image")
+            await self._puller.pull(self._host.settings.pause_image, None)
+            words = await self._host.run(self._root.words)
+        return words
+
     def _begin(self, pod: Pod, spec: object, handler: Handler) -> tuple[Mount, ...]:
         """Note the intent, and make what lies on disk; what the holder's root directory is."""
         context = self._host.context
@@ -152,6 +174,8 @@ class Pods:
             row = records.holder_row(pod.id, pod.config, spec=dumps(spec), runtime=handler.runtime)
             container_store.create(tx, row)
         try:
+            if pod.kept.netns:
+                network_namespaces.make(pod.kept.netns)
             self._files.make(pod, shares_memory=pod.namespaces.ipc == NODE)
             return self._root.make(pod)
         except BaseException:
@@ -206,7 +230,7 @@ class Pods:
             await self._network.disconnect(pod.id)
             faults.point("cri.pod-disconnected")
             if pod.kept.netns:
-                await self._host.run(self._files.unpin, pod.kept.netns, lane=pod.id)
+                await self._host.run(network_namespaces.unpin, pod.kept.netns, lane=pod.id)
             await self._tasks.destroy(pod.id)
             faults.point("cri.pod-ended")
             await self._host.run(self._files.unmount, pod.id, lane=pod.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloche.cri.checkpoints import CheckpointService
 from cloche.cri.container_making import Making
 from cloche.cri.container_service import ContainerService
 from cloche.cri.containers import Containers
@@ -15,6 +16,7 @@ from cloche.cri.information import InformationService
 from cloche.cri.inventory import Inventory
 from cloche.cri.joining import Joining
 from cloche.cri.measuring import Measuring
+from cloche.cri.metrics_service import MetricsService
 from cloche.cri.pod_files import PodFiles
 from cloche.cri.pod_network import PodNetwork
 from cloche.cri.pod_root import PodRoot
@@ -65,6 +67,7 @@ class Cri:
             containers=self._containers,
             events=events,
             joining=joining,
+            puller=puller,
         )
         self._server = StreamingServer(Streams(inventory, tasks, execution), _streaming(host))
         self.services: tuple[object, ...] = (
@@ -73,6 +76,8 @@ class Cri:
             PodService(host, inventory, self._pods),
             ContainerService(host, inventory, self._containers, tasks),
             StatsService(host, inventory, measures, space),
+            MetricsService(host, inventory, measures, space),
+            CheckpointService(host, inventory, tasks),
             StreamService(inventory, execution, self._server),
             events,
         )

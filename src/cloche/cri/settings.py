@@ -20,7 +20,7 @@ class Handler(Record):
     pod_annotations, container_annotations: patterns of those that are handed on to the runtime.
     host_devices: whether a privileged container gets the machine's devices; all_devices: or else may
     at least make them. cgroup_writable: whether a container may write to its own cgroup.
-    base_spec: the path of a config.json to begin with; "" for none. snapshotter: "" for the default one.
+    snapshotter: "" for the default one.
     """
 
     name: str
@@ -33,7 +33,6 @@ class Handler(Record):
     host_devices: bool = True
     all_devices: bool = True
     cgroup_writable: bool = False
-    base_spec: str = ""
     snapshotter: str = ""
 
 
@@ -59,7 +58,6 @@ class Settings(Record):
     stats_period_s: float = 10.0
     unset_seccomp: str = ""
     tolerate_missing_hugetlb: bool = True
-    restrict_oom_score: bool = False
     device_ownership: bool = False
     ignore_image_volumes: bool = False
     unprivileged_ports: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloche.cri.settings import NAMESPACE
-from cloche.errors import NotFound, Unavailable
+from cloche.errors import ClocheError, NotFound, Unavailable
 from cloche.wire.messages import task as messages
 from cloche.wire.messages import types
 
@@ -117,6 +117,10 @@ class Tasks:
 
     async def destroy(self, task_id: str) -> None:
         """Kill a task, whatever it does, and forget it."""
-        await self.kill(task_id, _SIGKILL, everyone=True)
-        await self.wait(task_id)
+        try:
+            await self.kill(task_id, _SIGKILL, everyone=True)
+            await self.wait(task_id)
+        except ClocheError:
+            # Some runtimes signal nothing that was not started, and delete it as it is.
+            pass
         await self.delete(task_id)

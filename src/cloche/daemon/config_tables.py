@@ -295,12 +295,24 @@ TOP: dict[str, Any] = {
     "stream_processors": Each({"accepts": [], "returns": "", "path": "", "args": [], "env": []}),
 }
 
+_IDLE_OF_RUNTIMES = ("base_runtime_spec", "cni_conf_dir", "cni_max_conf_num", "io_type", "options")
 _USED_OF_RUNTIMES = (
-    ("runtime_type",),
-    ("runtime_path",),
-    ("snapshotter",),
-    ("sandboxer",),
+    *((name,) for name in _RUNTIME if name not in _IDLE_OF_RUNTIMES),
     *(("options", name) for name in ("BinaryName", "Root", "SystemdCgroup")),
+)
+_USED_OF_RUNNING = (
+    "restrict_oom_score_adj",
+    "unset_seccomp_profile",
+    "tolerate_missing_hugetlb_controller",
+    "device_ownership_from_security_context",
+    "ignore_image_defined_volumes",
+    "netns_mounts_under_state_dir",
+    "enable_unprivileged_ports",
+    "enable_unprivileged_icmp",
+    "enable_cdi",
+    "cdi_spec_dirs",
+    "drain_exec_sync_io_timeout",
+    "enable_criu",
 )
 USED = (
     ("version",),
@@ -333,8 +345,19 @@ USED = (
         )
     ),
     *(("plugins", CRI_RUNTIME, "containerd", "runtimes", "*", *names) for names in _USED_OF_RUNTIMES),
+    *(("plugins", CRI_RUNTIME, name) for name in _USED_OF_RUNNING),
     ("plugins", CRI_RUNTIME, "containerd", "default_runtime_name"),
-    *(("plugins", CRI_RUNTIME, "cni", name) for name in ("bin_dir", "bin_dirs", "conf_dir")),
+    *(("plugins", CRI_RUNTIME, "cni", name) for name in ("bin_dir", "bin_dirs", "conf_dir", "ip_pref")),
+    *(
+        ("plugins", CRI, name)
+        for name in (
+            "stream_server_address",
+            "stream_server_port",
+            "stream_idle_timeout",
+            "enable_tls_streaming",
+            "x509_key_pair_streaming",
+        )
+    ),
 )
 """What the daemon acts on: a key or all below it, "*" for any name.
 

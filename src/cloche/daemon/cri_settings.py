@@ -43,7 +43,6 @@ def settings_of(config: Config, root: str, state: str) -> Settings | None:
         stats_period_s=float(images["stats_collect_period"]),
         unset_seccomp=runtime["unset_seccomp_profile"],
         tolerate_missing_hugetlb=runtime["tolerate_missing_hugetlb_controller"],
-        restrict_oom_score=runtime["restrict_oom_score_adj"],
         device_ownership=runtime["device_ownership_from_security_context"],
         ignore_image_volumes=runtime["ignore_image_defined_volumes"],
         unprivileged_ports=runtime["enable_unprivileged_ports"],
@@ -83,6 +82,5 @@ def _handler(name: str, table: Mapping[str, Any]) -> Handler:
         host_devices=not table["privileged_without_host_devices"],
         all_devices=table["privileged_without_host_devices_all_devices_allowed"],
         cgroup_writable=table["cgroup_writable"],
-        base_spec=table["base_runtime_spec"],
         snapshotter=table["snapshotter"],
     )

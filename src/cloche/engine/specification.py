@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cloche.spec.image_config import ImageConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OCI_VERSION = "1.0.2"
+OCI_VERSION = "1.0.2"
 _SHORT_ID = 12
 
 _MASKED = (
@@ -69,7 +69,7 @@ def build(image: ImageConfig, options: Options, facts: Facts) -> Config:
     settings = security.parse(options.security_opt)
     held = capabilities.choose(options.cap_add, options.cap_drop, privileged=options.privileged)
     config: Config = {
-        "ociVersion": _OCI_VERSION,
+        "ociVersion": OCI_VERSION,
         "process": _process(image, options, facts, settings, held),
         "root": {"path": facts.bundle_root, "readonly": options.read_only},
         "mounts": mounts.build(

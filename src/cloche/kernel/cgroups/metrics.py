@@ -87,6 +87,35 @@ def read_metrics(paths: Mapping[str, str]) -> Metrics:
     )
 
 
+def read_briefly(paths: Mapping[str, str]) -> Metrics:
+    """What is asked of many cgroups at a time: memory and its limits, processor time, processes.
+
+    A file takes some tens of microseconds, and `read_metrics` reads thirty of them on v1.
+    """
+    unified = paths.get(UNIFIED)
+    return Metrics(
+        memory=_brief_memory_v1(paths["memory"]) if "memory" in paths else _memory_v2(unified),
+        cpu=Cpu(_number(f"{paths['cpuacct']}/cpuacct.usage")) if "cpuacct" in paths else _cpu_v2(unified),
+        pids=Usage(_number(f"{paths.get('pids') or unified}/pids.current")),
+    )
+
+
+def _brief_memory_v1(directory: str) -> Memory | None:
+    stats = _pairs(f"{directory}/memory.stat")
+    if not stats:
+        return None
+    memory, swap = (
+        Usage(
+            _number(f"{directory}/{prefix}.usage_in_bytes"),
+            limit=_number(f"{directory}/{prefix}.limit_in_bytes", NO_LIMIT),
+        )
+        for prefix in ("memory", "memory.memsw")
+    )
+    return Memory(
+        memory, swap, Usage(), stats, stats.get("total_cache", 0), stats.get("total_inactive_file", 0), 0
+    )
+
+
 def oom_kills(paths: Mapping[str, str]) -> int:
     """How many processes were killed for want of memory; 0 where nobody counts."""
     if "memory" in paths:

@@ -1,0 +1,22 @@
+"""A network for a node's pods, by plugins of Debian's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests import peers
+
+_PLUGINS = "/usr/lib/cni"
+
+
+def network(directory: Path) -> None:
+    """Have a node's pods be in a network that leaves no link behind. directory: the node's."""
+    if not Path(_PLUGINS, "ptp").exists():
+        peers.unavailable("needs CNI plugins: apt-get install containernetworking-plugins")
+    ipam = {"type": "host-local", "subnet": "10.87.93.0/24", "dataDir": str(directory / "addresses")}
+    plugins: list[dict[str, Any]] = [{"type": "ptp", "ipam": ipam}]
+    (directory / "net").mkdir(exist_ok=True)
+    document = {"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}
+    (directory / "net" / "10-tests.conflist").write_text(json.dumps(document))
