@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from cloche import __version__
 from cloche.api.health import HealthService
 from cloche.api.introspection import IntrospectionService, identity
+from cloche.api.plugins import plugins
 from cloche.api.reflection import ReflectionService
 from cloche.api.version import VersionService
 from cloche.wire.messages.health import SERVICE_UNKNOWN, SERVING, HealthCheckRequest, HealthCheckResponse
@@ -26,7 +27,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path)
     services = server.services
     services.add(VersionService())
-    services.add(IntrospectionService(str(tmp_path)))
+    services.add(IntrospectionService(str(tmp_path), plugins(str(tmp_path))))
     services.add(HealthService(lambda: {service.full_name for service in services}))
     reflection = ReflectionService(services)
     services.add(reflection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 
-from cloche.api.plugins import fields, plugins
+from cloche.api.plugins import fields
 from cloche.errors import NotFound
 from cloche.spec import filters
 from cloche.wire.messages.introspection import (
@@ -19,20 +19,26 @@ from cloche.wire.messages.introspection import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cloche.api.call import Call
     from cloche.wire.messages.google import Empty
+    from cloche.wire.messages.introspection import Plugin
 
 IDENTITY_FILE = "io.cloche.uuid"
 
 
 class IntrospectionService:
-    """Says who the server is. root: where the identity that outlives restarts is kept."""
+    """Says who the server is, and what it has.
+
+    root: where the identity that outlives restarts is kept. parts: the plug-ins.
+    """
 
     SERVICE = INTROSPECTION
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, parts: Sequence[Plugin]) -> None:
         self._uuid = identity(root)
-        self._plugins = plugins(root)
+        self._plugins = parts
 
     def plugins(self, call: Call, request: PluginsRequest) -> PluginsResponse:
         """The parts that the filters choose."""

@@ -28,6 +28,7 @@ _SANDBOX_STORE = "io.containerd.sandbox.store.v1"
 _SANDBOX_CONTROLLER = "io.containerd.sandbox.controller.v1"
 _STREAMING = "io.containerd.streaming.v1"
 _TRANSFER = "io.containerd.transfer.v1"
+_VERIFIER = "io.containerd.image-verifier.v1"
 _RESTART = "io.containerd.monitor.container.v1"
 _MOUNTS = "io.containerd.mount-manager.v1"
 
@@ -85,6 +86,7 @@ def plugins(root: str) -> tuple[messages.Plugin, ...]:
         _plugin(_MOUNTS, "bolt"),
         _plugin(_TRANSFER, "local", requires=(_METADATA, _DIFFER, _STREAMING), platforms=here),
         _plugin(_RESTART, "restart", requires=(_RUNTIME, _METADATA)),
+        _plugin(_VERIFIER, "bindir"),
     ]
     found += [_plugin(_SERVICE, name, requires=(_METADATA,)) for name in _SERVICES.values()]
     found += [_plugin(_GRPC, name, requires=(_SERVICE,)) for name in sorted((*_SERVICES, *_GRPC_ONLY))]

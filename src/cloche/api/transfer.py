@@ -259,6 +259,7 @@ def _pull(
         hosts_dir=_hosts_dir(source),
         progress=told,
         owner=context.owner().name,
+        verify=context.verifiers.check if context.verifiers else None,
     )
 
 

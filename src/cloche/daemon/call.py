@@ -167,6 +167,10 @@ class Call(ABC):
         """Send one message."""
 
     @abstractmethod
+    def _check_size(self, data: bytes) -> None:
+        """Raise ResourceExhausted for a message that is too long to be sent."""
+
+    @abstractmethod
     def _congested(self) -> bool:
         """Whether the client has to read before more is sent; no call that is over has to wait."""
 
@@ -292,6 +296,7 @@ class Call(ABC):
         if result is not None and not self.route.method.server_streaming:
             try:
                 data = result.encode()
+                self._check_size(data)
             except Exception as error:
                 self._answer_error(error)
                 return
@@ -300,12 +305,11 @@ class Call(ABC):
 
     def _answer_all(self, responses: tuple[Message, ...]) -> None:
         try:
-            encoded = [response.encode() for response in responses]
+            for response in responses:
+                self._write(response.encode())
         except Exception as error:
             self._answer_error(error)
             return
-        for data in encoded:
-            self._write(data)
         self._answer(None)
 
     def _answer_error(self, error: BaseException) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloche.daemon.otlp import TraceSettings
     from cloche.daemon.server import Places
     from cloche.daemon.tcp import Tcp
+    from cloche.image.verifiers import Verifiers
 
 _LEVELS = {
     "trace": "DEBUG",
@@ -62,6 +63,7 @@ def _serve(options: argparse.Namespace, configuration: Config) -> int:
 def _places(options: argparse.Namespace, configuration: Config) -> Places:
     """Where the daemon is: a flag or a variable before the file, the file before the default."""
     from cloche.daemon.cri_settings import settings_of
+    from cloche.daemon.selection import Selection
     from cloche.daemon.server import Places
 
     grpc, ttrpc = configuration.plugin(config_tables.GRPC), configuration.plugin(config_tables.TTRPC)
@@ -80,9 +82,25 @@ def _places(options: argparse.Namespace, configuration: Config) -> Places:
         tcp=_tcp(configuration),
         cri=settings_of(configuration, root, state),
         cri_only=options.cri_only,
+        selection=Selection(
+            frozenset(configuration.values["disabled_plugins"]),
+            tuple(configuration.values["required_plugins"]),
+        ),
+        verifiers=_verifiers(configuration),
+        message_limits=(grpc["max_recv_message_size"], grpc["max_send_message_size"]),
         metrics=_metrics(configuration),
         traces=_traces(configuration),
     )
+
+
+def _verifiers(configuration: Config) -> Verifiers | None:
+    from cloche.image.verifiers import Verifiers
+
+    if config_tables.VERIFIER in configuration.values["disabled_plugins"]:
+        return None
+    settings = configuration.plugin(config_tables.VERIFIER)
+    timeout_s = configuration.span_s(config_tables.VERIFIER, "per_verifier_timeout")
+    return Verifiers(settings["bin_dir"], settings["max_verifiers"], timeout_s)
 
 
 def _tcp(configuration: Config) -> Tcp | None:

@@ -32,6 +32,7 @@ CRI_RUNTIME = "io.containerd.cri.v1.runtime"
 RESTART = "io.containerd.monitor.container.v1.restart"
 CGROUPS = "io.containerd.monitor.task.v1.cgroups"
 SCHEDULER = "io.containerd.gc.v1.scheduler"
+VERIFIER = "io.containerd.image-verifier.v1.bindir"
 
 _MESSAGE_LIMIT = 16 << 20
 
@@ -232,7 +233,7 @@ PLUGINS: dict[str, Any] = {
         "enable_tls_streaming": False,
         "x509_key_pair_streaming": {"tls_cert_file": "", "tls_key_file": ""},
     },
-    "io.containerd.image-verifier.v1.bindir": {
+    VERIFIER: {
         "bin_dir": "/opt/containerd/image-verifier/bin",
         "max_verifiers": 10,
         "per_verifier_timeout": Span("10s"),
@@ -320,6 +321,11 @@ USED = (
     ("state",),
     ("imports",),
     ("oom_score",),
+    ("disabled_plugins",),
+    ("required_plugins",),
+    ("plugins", VERIFIER),
+    ("plugins", GRPC, "max_recv_message_size"),
+    ("plugins", GRPC, "max_send_message_size"),
     ("debug", "level"),
     ("plugins", GRPC, "address"),
     ("plugins", GRPC, "uid"),

@@ -12,6 +12,7 @@ from cloche.daemon.accepting import Acceptor
 from cloche.daemon.call import Peer
 from cloche.daemon.lanes import Lanes
 from cloche.engine.tasks.reading import Reading
+from cloche.wire.grpc import MESSAGE_LIMIT
 from cloche.wire.http2_limits import Limits
 
 TYPE_CHECKING = False
@@ -30,13 +31,17 @@ _STOPPING = "the daemon is stopping"
 
 
 class Connections:
-    """All connections of one daemon, over whatever transport. observers: who looks on at calls over gRPC."""
+    """All connections of one daemon, over whatever transport. observers: who looks on at calls over gRPC.
+
+    receive_limit, send_limit: bytes of a gRPC message.
+    """
 
     def __init__(self, services: Services, lanes: Lanes | None = None, limits: Limits | None = None) -> None:
         self.services = services
         self.lanes = lanes or Lanes()
         self.limits = limits or Limits()
         self.observers: tuple[Observer, ...] = ()
+        self.receive_limit = self.send_limit = MESSAGE_LIMIT
         self._acceptors: list[Acceptor] = []
         self._open: set[ServerProtocol] = set()
         self._changed = asyncio.Event()

@@ -20,6 +20,7 @@ from cloche.api.introspection import IntrospectionService
 from cloche.api.leases import Leases
 from cloche.api.mount_manager import Mounts
 from cloche.api.namespaces import Namespaces
+from cloche.api.plugins import plugins
 from cloche.api.reflection import ReflectionService
 from cloche.api.sandbox_controller import SandboxController
 from cloche.api.sandbox_store import SandboxStore
@@ -35,6 +36,7 @@ from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
 from cloche.daemon.restarting import Monitor
+from cloche.daemon.selection import Selection
 from cloche.daemon.services import Services
 from cloche.daemon.sockets import Listener, StateLock, bind, inherited
 from cloche.daemon.tcp import Tcp
@@ -43,6 +45,7 @@ from cloche.daemon.ttrpc_transport import TtrpcProtocol
 from cloche.engine.tasks.lifecycle import Tasks as TaskManager
 from cloche.engine.tasks.shim import Daemon
 from cloche.spec.record import Record
+from cloche.wire.grpc import MESSAGE_LIMIT
 from cloche.wire.messages.reflection import REFLECTION_ALPHA
 
 TYPE_CHECKING = False
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from cloche.daemon.measuring import MetricsSettings
     from cloche.daemon.otlp import TraceSettings
     from cloche.daemon.tracing import Tracer
+    from cloche.image.verifiers import Verifiers
 
 _log = logging.getLogger("cloche.daemon")
 
@@ -67,7 +71,8 @@ class Places(Record):
     ttrpc: the path of the socket that shims use; "" for the one beside the other. owner, ttrpc_owner:
     of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere. cri: how CRI is to be;
     None for none. cri_only: whether nothing else is served. metrics: where Prometheus asks, if anywhere.
-    traces: where they go, if anywhere.
+    traces: where they go, if anywhere. selection: which parts are wanted. verifiers: who may refuse images.
+    message_limits: bytes of a gRPC message that is taken, and sent.
     """
 
     root: str
@@ -79,6 +84,9 @@ class Places(Record):
     tcp: Tcp | None = None
     cri: Settings | None = None
     cri_only: bool = False
+    selection: Selection = Selection()
+    verifiers: Verifiers | None = None
+    message_limits: tuple[int, int] = (MESSAGE_LIMIT, MESSAGE_LIMIT)
     metrics: MetricsSettings | None = None
     traces: TraceSettings | None = None
 
@@ -92,7 +100,9 @@ class Server:
     """One daemon: `run` serves until it is told to stop."""
 
     def __init__(self, places: Places) -> None:
+        """Raises FailedPrecondition where a part is required that is not there."""
         self._places = places
+        self._plugins = places.selection.chosen(plugins(places.root))
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises FailedPrecondition where another serves this state."""
@@ -105,9 +115,11 @@ class Server:
 
     async def _serve(self) -> None:
         host = Host(self._places.root, self._places.state)
+        host.all().verifiers = self._places.verifiers
         host.check()
         services = Services()
         connections = Connections(services)
+        connections.receive_limit, connections.send_limit = self._places.message_limits
         manager = self._tasks(host, connections)
         cri = self._cri(host, manager, connections)
         self._add_services(services, host, manager, cri)
@@ -193,10 +205,11 @@ class Server:
             streaming,
             Transfer(host, streaming),
             VersionService(),
-            IntrospectionService(self._places.root),
+            IntrospectionService(self._places.root, self._plugins),
             HealthService(lambda: {service.full_name for service in services}),
         ):
-            services.add(each)
+            if self._places.selection.serves(each.SERVICE.full_name):
+                services.add(each)
         reflection = ReflectionService(services)
         services.add(reflection)
         services.add(reflection, REFLECTION_ALPHA)
@@ -250,7 +263,7 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(100_000, 20, 20)
 
 
 def _told_to_stop() -> asyncio.Event:

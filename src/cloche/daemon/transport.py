@@ -49,7 +49,8 @@ class GrpcCall(Call):
         super().__init__(route, request.metadata, protocol.peer, protocol.lanes)
         self._protocol = protocol
         self._stream = stream
-        self._reader_of_messages = grpc.MessageReader(request.encoding)
+        limit = protocol.owner.receive_limit
+        self._reader_of_messages = grpc.MessageReader(request.encoding, limit=limit)
         self._credit = grpc.Credit()
         self._held = 0
         self._head_sent = False
@@ -124,6 +125,7 @@ class GrpcCall(Call):
             self._protocol.connection.consumed(self._stream, size)
 
     def _write(self, data: bytes) -> None:
+        self._check_size(data)
         for observation in self._observations:
             observation.sent()
         connection = self._protocol.connection
@@ -133,6 +135,11 @@ class GrpcCall(Call):
             connection.send_headers(self._stream, head)
         connection.send_data(self._stream, grpc.frame(data))
         self._protocol.flush()
+
+    def _check_size(self, data: bytes) -> None:
+        limit = self._protocol.owner.send_limit
+        if len(data) > limit:
+            raise ResourceExhausted(f"an answer of {len(data)} bytes; at most {limit} are sent")
 
     def _congested(self) -> bool:
         protocol = self._protocol

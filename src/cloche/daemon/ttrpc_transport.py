@@ -51,6 +51,9 @@ class TtrpcCall(Call):
             raise _too_long(data)
         self._protocol.write(ttrpc.encode(self._stream, ttrpc.DATA, data))
 
+    def _check_size(self, data: bytes) -> None:
+        """What is too long is noticed where it is sent."""
+
     def _congested(self) -> bool:
         return not self.over and self._protocol.paused
 

@@ -17,6 +17,7 @@ from cloche.store.metadata import Metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cloche.image.verifiers import Verifiers
     from cloche.store.content import ContentStore
     from cloche.store.leases import Owner
     from cloche.store.snapshots.local import LocalSnapshotter
@@ -33,6 +34,8 @@ class Context:
         self.metadata = Metadata(f"{root}/meta.db")
         self.snapshotter_name = snapshotter
         self._snapshotters: dict[str, LocalSnapshotter] = {}
+        self.verifiers: Verifiers | None = None
+        """Who may refuse an image before it is pulled."""
         self._content: ContentStore | None = None
         self._owner: Owner | None = None
         self._lock = allocate_lock()
@@ -42,6 +45,7 @@ class Context:
         """The same root seen from another namespace; shares the database."""
         other = Context(self.root, self.state, namespace, self.snapshotter_name)
         other.metadata = self.metadata
+        other.verifiers = self.verifiers
         return other
 
     @property

@@ -260,6 +260,7 @@ class Images:
             progress=progress,
             cancelled=cancelled,
             owner=self._context.owner().name,
+            verify=self._context.verifiers.check if self._context.verifiers else None,
         )
         return self.get(row.name, platform=platform)
 

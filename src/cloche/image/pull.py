@@ -60,6 +60,7 @@ def pull(
     cancelled: threading.Event | None = None,
     owner: str = "",
     workers: int = _WORKERS,
+    verify: Callable[[str, Descriptor], object] | None = None,
 ) -> Image:
     """Bring an image here and name it by its reference; returns the row.
 
@@ -70,7 +71,8 @@ def pull(
     hosts_dir: where registries are configured; see hosts_directory.directories.
     cancelled: set it to have the pull end soon with Cancelled; it is set when the pull has failed.
     owner: the liveness file that the pull's lease dies with (store.leases); a day's lease without.
-    workers: how many layers arrive at once.
+    workers: how many layers arrive at once. verify: called with the name and what it stands for, before
+    anything else is fetched; what it raises ends the pull.
     Raises the errors of Registry.resolve, resolve.choose and the unpacking.
     """
     wanted = references.parse(reference) if isinstance(reference, str) else reference
@@ -85,6 +87,7 @@ def pull(
         wanted, hosts, credentials=auth, mirror_credentials=mirrors, cancelled=cancelled
     ) as registry:
         task = _Pull(wanted, registry, content, metadata, namespace, progress or Progress())
+        task.verify = verify
         with _Lease(metadata, namespace, owner) as lease:
             return task.run(resolve.completed(platform), snapshotter, lease, workers)
 
@@ -107,6 +110,7 @@ class _Pull:
         self._content = content
         self._metadata = metadata
         self._namespace = namespace
+        self.verify: Callable[[str, Descriptor], object] | None = None
 
     def run(
         self, platform: Platform, snapshotter: LocalSnapshotter | None, lease: _Lease, workers: int
@@ -129,6 +133,8 @@ class _Pull:
     def _choose(self, platform: Platform) -> Chosen:
         """Bring the documents, down to the config of the image for a platform."""
         resolved = self._registry.resolve()
+        if self.verify is not None:
+            self.verify(str(self._reference), resolved.descriptor)
         if resolved.data is not None:
             fetch.store(self._content, resolved.descriptor, resolved.data)
         return resolve.choose(resolved.descriptor, platform, self._read, name=str(self._reference))
