@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloche.wire.prometheus import Family, Sample, encode
-from tests import leftovers
+from tests import leftovers, peers
 from tests.bundles import make_rootfs
 from tests.daemons import Cloched, Containerd, Ctrd, free_port
 from tests.layouts import Layout, tar_directory
@@ -65,11 +66,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return layout.archive(place / "image.tar")
 
 
-@pytest.fixture
-def cloched(root: None, tmp_path: Path) -> Iterator[Measured]:
-    with Measured(tmp_path) as running:
+@pytest.fixture(scope="module")
+def cloched() -> Iterator[Measured]:
+    peers.require_root()
+    directory = tempfile.mkdtemp(prefix="d-")
+    with Measured(Path(directory)) as running:
         yield running
-    leftovers.remove_tree(str(tmp_path))
+    leftovers.remove_tree(directory)
 
 
 def asked(port: int, path: str = "/v1/metrics") -> str:
@@ -117,15 +120,15 @@ def test_it_is_told_all_that_containerd_tells(
 
 def test_calls_are_counted_by_how_they_end(cloched: Measured) -> None:
     cloched.run("containers", "info", "nobody")
-    cloched.ok("version")
-    version = labels_of("version.v1.Version", "Version")
+    cloched.ok("leases", "ls")
+    leases = labels_of("leases.v1.Leases", "List")
     missing = labels_of("containers.v1.Containers", "Get")
     lines = asked(cloched.port).splitlines()
     for line in (
-        f"grpc_server_started_total{{{version}}} 1",
-        f"grpc_server_msg_received_total{{{version}}} 1",
-        f"grpc_server_msg_sent_total{{{version}}} 1",
-        f"grpc_server_handling_seconds_count{{{version}}} 1",
+        f"grpc_server_started_total{{{leases}}} 1",
+        f"grpc_server_msg_received_total{{{leases}}} 1",
+        f"grpc_server_msg_sent_total{{{leases}}} 1",
+        f"grpc_server_handling_seconds_count{{{leases}}} 1",
         f'grpc_server_handled_total{{{missing},grpc_code="NotFound"}} 1',
         'containerd_gc_collections_total{status="fail"} 0',
     ):

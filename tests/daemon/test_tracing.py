@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from cloche.daemon.otlp import TraceSettings, settings_of
 from cloche.errors import InvalidArgument
 from cloche.wire import tracing
-from tests import leftovers
+from tests import leftovers, peers
 from tests.bundles import make_rootfs
 from tests.daemons import Cloched
 from tests.layouts import Layout, tar_directory
@@ -90,18 +91,28 @@ service_name = "node-7"
         return [*super().command(), "--config", str(config)]
 
 
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    running = Collector()
-    yield running
-    running.close()
+@pytest.fixture(scope="module")
+def running() -> Iterator[Collector]:
+    found = Collector()
+    yield found
+    found.close()
 
 
 @pytest.fixture
-def cloched(root: None, tmp_path: Path, collector: Collector) -> Iterator[Traced]:
-    with Traced(tmp_path, collector.port) as running:
-        yield running
-    leftovers.remove_tree(str(tmp_path))
+def collector(running: Collector) -> Collector:
+    """What has been sent before is another test's."""
+    running.spans.clear()
+    running.answer = 200
+    return running
+
+
+@pytest.fixture(scope="module")
+def cloched(running: Collector) -> Iterator[Traced]:
+    peers.require_root()
+    directory = tempfile.mkdtemp(prefix="d-")
+    with Traced(Path(directory), running.port) as daemon:
+        yield daemon
+    leftovers.remove_tree(directory)
 
 
 def ask_version(daemon: Cloched, traceparent: str) -> None:
