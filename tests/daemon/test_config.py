@@ -15,6 +15,7 @@ from cloche.daemon import config, config_command
 from cloche.daemon import config_tables as tables
 from cloche.daemon.config_check import check, read_span
 from cloche.daemon.config_migration import migrate
+from cloche.daemon.cri_settings import settings_of
 from cloche.daemon.toml_text import dumps
 from cloche.errors import InvalidArgument
 from tests.peers import peer
@@ -313,3 +314,31 @@ def test_a_length_of_time_that_is_none_is_refused(text: str) -> None:
         read_span(text)
     except InvalidArgument:
         return
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["", 'tls_cert_file = "/c.pem"', 'tls_key_file = "/k.pem"'],
+    ids=["neither", "no key", "no certificate"],
+)
+def test_streams_are_never_plain_where_tls_is_asked_for(tmp_path: Path, pair: str) -> None:
+    cri = 'plugins."io.containerd.grpc.v1.cri"'
+    text = f"version = 3\n[{cri}]\nenable_tls_streaming = true\n[{cri}.x509_key_pair_streaming]\n{pair}\n"
+    loaded = config.load(write(tmp_path / "config.toml", text))
+    with pytest.raises(InvalidArgument, match="enable_tls_streaming"):
+        settings_of(loaded, "/root", "/state")
+
+
+def test_the_streaming_server_is_where_the_file_says(tmp_path: Path) -> None:
+    cri = 'plugins."io.containerd.grpc.v1.cri"'
+    lines = ["enable_tls_streaming = true", 'stream_server_port = "10010"', 'stream_idle_timeout = "5m"']
+    pair = f'[{cri}.x509_key_pair_streaming]\ntls_cert_file = "/c.pem"\ntls_key_file = "/k.pem"'
+    text = "\n".join(["version = 3", f"[{cri}]", *lines, pair])
+    settings = settings_of(config.load(write(tmp_path / "config.toml", text)), "/root", "/state")
+    assert settings is not None
+    assert (settings.stream_address, settings.stream_port, settings.stream_idle_s) == (
+        "127.0.0.1",
+        10010,
+        300,
+    )
+    assert (settings.stream_certificate, settings.stream_key) == ("/c.pem", "/k.pem")

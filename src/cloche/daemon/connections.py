@@ -8,9 +8,9 @@ from abc import abstractmethod
 from struct import Struct
 from typing import cast
 
-from cloche.daemon.accepting import Acceptor
 from cloche.daemon.call import Peer
 from cloche.daemon.lanes import Lanes
+from cloche.engine.tasks.accepting import Acceptor
 from cloche.engine.tasks.reading import Reading
 from cloche.wire.grpc import MESSAGE_LIMIT
 from cloche.wire.http2_limits import Limits

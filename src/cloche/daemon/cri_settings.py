@@ -25,7 +25,7 @@ def settings_of(config: Config, root: str, state: str) -> Settings | None:
     handlers = runtime["containerd"]
     cni = runtime["cni"]
     streams = config.plugin(config_tables.CRI)
-    pair = streams["x509_key_pair_streaming"]
+    certificate, key = _pair(streams)
     # Without a word in the file the pod's holder is our own; the default is another tool's image.
     pause = config.says("plugins", config_tables.CRI_IMAGES, "pinned_images", "sandbox") or ""
     pinned = {name: image for name, image in images["pinned_images"].items() if name != "sandbox" or pause}
@@ -57,10 +57,23 @@ def settings_of(config: Config, root: str, state: str) -> Settings | None:
         preferred_family=cni["ip_pref"],
         stream_address=streams["stream_server_address"],
         stream_port=_port(streams["stream_server_port"]),
-        stream_certificate=pair["tls_cert_file"] if streams["enable_tls_streaming"] else "",
-        stream_key=pair["tls_key_file"] if streams["enable_tls_streaming"] else "",
+        stream_certificate=certificate,
+        stream_key=key,
         stream_idle_s=read_span(streams["stream_idle_timeout"]),
     )
+
+
+def _pair(streams: Mapping[str, Any]) -> tuple[str, str]:
+    """The files of the streaming server's certificate and key; "" where it is to speak plain HTTP."""
+    if not streams["enable_tls_streaming"]:
+        return "", ""
+    pair = streams["x509_key_pair_streaming"]
+    if not pair["tls_cert_file"] or not pair["tls_key_file"]:
+        raise InvalidArgument(
+            "enable_tls_streaming needs tls_cert_file and tls_key_file of x509_key_pair_streaming: "
+            "no certificate is made up here"
+        )
+    return pair["tls_cert_file"], pair["tls_key_file"]
 
 
 def _port(text: str) -> int:

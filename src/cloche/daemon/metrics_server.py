@@ -9,7 +9,7 @@ from typing import cast
 
 import h11
 
-from cloche.daemon.accepting import Acceptor
+from cloche.engine.tasks.accepting import Acceptor
 from cloche.errors import InvalidArgument
 from cloche.wire import prometheus
 

@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.cri.settings import Settings
-    from cloche.daemon.accepting import Acceptor
     from cloche.daemon.measuring import MetricsSettings
     from cloche.daemon.otlp import TraceSettings
     from cloche.daemon.tracing import Tracer
+    from cloche.engine.tasks.accepting import Acceptor
     from cloche.image.verifiers import Verifiers
 
 _log = logging.getLogger("cloche.daemon")

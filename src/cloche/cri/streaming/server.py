@@ -11,6 +11,7 @@ from cloche.cri.streaming.connection import ClientConnection, Refusal
 from cloche.cri.streaming.runtime import AttachRequest, ExecRequest, ForwardRequest
 from cloche.cri.streaming.spdy import SpdyCarrier
 from cloche.cri.streaming.tokens import Tokens
+from cloche.engine.tasks.accepting import Acceptor
 from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.spec.record import Record
 
@@ -56,7 +57,7 @@ class StreamingServer:
         self._settings = settings or Settings()
         self._tokens = Tokens()
         self.connections: set[ClientConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._base = ""
 
     async def start(self) -> None:
@@ -65,14 +66,14 @@ class StreamingServer:
         tls = _tls(settings)
         family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
         listener = socket.create_server((settings.address, settings.port), family=family)
-        self._server = await asyncio.get_running_loop().create_server(self._connect, sock=listener, ssl=tls)
+        self._acceptor = Acceptor(listener, self._connect, tls)
         host, port = listener.getsockname()[:2]
         self._base = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def stop(self) -> None:
         """Take no more clients, and hang up on those that are there."""
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            await self._acceptor.close()
         await asyncio.gather(*(connection.abort() for connection in list(self.connections)))
 
     def url(self, request: ExecRequest | AttachRequest | ForwardRequest) -> str:
