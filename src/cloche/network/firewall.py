@@ -7,7 +7,7 @@ from _struct import pack
 
 from cloche.errors import AlreadyExists, InvalidArgument
 from cloche.kernel.nftables import Batch, NftSocket, Set
-from cloche.network import addresses, rules
+from cloche.network import addresses, rule_sets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,13 +113,15 @@ class Nftables:
     ) -> Batch:
         batch = Batch(self.table)
         if begin:
-            rules.add_table(batch)
+            from cloche.network.rules import add_table
+
+            add_table(batch)
         for network in networks:
             for each, key in _names(network):
                 batch.add_elements(each, [(key, b"")])
             if not network.internal:
                 for subnet in network.subnets():
-                    batch.add_network(rules.NETWORKS[subnet.version], subnet.address, subnet.end)
+                    batch.add_network(rule_sets.NETWORKS[subnet.version], subnet.address, subnet.end)
         for port in ports:
             for each, key, value in elements(port):
                 batch.add_elements(each, [(key, value)])
@@ -143,7 +145,7 @@ class Nftables:
                 _try(socket, batch)
             for subnet in network.subnets():
                 batch = Batch(self.table)
-                batch.delete_network(rules.NETWORKS[subnet.version], subnet.address, subnet.end)
+                batch.delete_network(rule_sets.NETWORKS[subnet.version], subnet.address, subnet.end)
                 _try(socket, batch)
 
     def remove_all(self) -> bool:
@@ -157,7 +159,7 @@ class Nftables:
         """Whether the table is there."""
         with NftSocket() as socket:
             try:
-                socket.elements(self.table, rules.BRIDGES)
+                socket.elements(self.table, rule_sets.BRIDGES)
             except FileNotFoundError:
                 return False
         return True
@@ -165,7 +167,7 @@ class Nftables:
     def published(self) -> Iterator[tuple[Set, bytes, bytes]]:
         """(map, key, value) of every port that the rules know."""
         with NftSocket() as socket:
-            for each in (*rules.PORTS.values(), *rules.PORTS_AT.values()):
+            for each in (*rule_sets.PORTS.values(), *rule_sets.PORTS_AT.values()):
                 try:
                     found = socket.elements(self.table, each)
                 except FileNotFoundError:
@@ -181,6 +183,8 @@ class Nftables:
 
     def explain(self, networks: Iterable[Definition], ports: Iterable[PublishedPort]) -> str:
         """The commands of nft that would do the same, in its own words."""
+        from cloche.network import rules
+
         lines = [rules.describe(self.table)]
         for network in networks:
             name = f'"{network.link}"'
@@ -200,8 +204,8 @@ class Nftables:
         """The commands of nft that publish one port."""
         lines = []
         for each, key, value in elements(port):
-            size = 4 if each in (rules.PORTS[4], rules.PORTS_AT[4]) else 16
-            at = f"{addresses.show(key[:size])} . " if each in rules.PORTS_AT.values() else ""
+            size = 4 if each in (rule_sets.PORTS[4], rule_sets.PORTS_AT[4]) else 16
+            at = f"{addresses.show(key[:size])} . " if each in rule_sets.PORTS_AT.values() else ""
             leads_to = f"{addresses.show(value[:size])} . {port.container_port}"
             what = f"{at}{port.protocol} . {port.host_port} : {leads_to}"
             lines.append(f"add element inet {self.table} {each.name} {{ {what} }}")
@@ -222,7 +226,7 @@ def elements(port: PublishedPort) -> Iterator[tuple[Set, bytes, bytes]]:
     for version, address in ((4, port.ip), (6, port.ip6)):
         if address and version in versions:
             value = addresses.parse(address) + pack(">H2x", port.container_port)
-            yield (rules.PORTS_AT if at else rules.PORTS)[version], at + key, value
+            yield (rule_sets.PORTS_AT if at else rule_sets.PORTS)[version], at + key, value
 
 
 def refusals() -> list[str]:
@@ -241,10 +245,10 @@ def refusals() -> list[str]:
 
 def _names(network: Definition) -> Iterator[tuple[Set, bytes]]:
     name = network.link.encode().ljust(_NAME_BYTES, b"\0")
-    yield rules.BRIDGES, name
-    yield rules.SAME, name + name
+    yield rule_sets.BRIDGES, name
+    yield rule_sets.SAME, name + name
     if network.internal:
-        yield rules.INTERNAL, name
+        yield rule_sets.INTERNAL, name
 
 
 def _try(socket: NftSocket, batch: Batch) -> bool:

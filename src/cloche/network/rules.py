@@ -2,11 +2,7 @@
 
 What differs between machines is not in the rules but in the sets and maps that they look into: a
 network is an element of a few sets, a published port an element of a map. So a start adds
-elements, a stop takes them away, and the rules themselves are written once.
-
-    bridges      names of our bridges               networks4/6   their subnets
-    same         each of them twice: in and out     ports4/6      published on every address
-    internal     those that lead nowhere            ports_at4/6   published on one address
+elements, a stop takes them away (`network.rule_sets`), and the rules themselves are written once.
 
 Packets that are meant for a published port change their destination (dnat) and are forwarded: the
 host's rules for its own services (hook input) never see them. Who wants them obeyed publishes
@@ -30,34 +26,8 @@ from cloche.kernel.nft_expressions import (
     ToThisMachine,
     Verdict,
 )
-from cloche.kernel.nftables import (
-    ADDRESS4,
-    ADDRESS6,
-    FORWARD,
-    INTERFACE,
-    OUTPUT,
-    PORT,
-    POSTROUTING,
-    PREROUTING,
-    PROTOCOL,
-    Batch,
-    Chain,
-    Set,
-)
-
-BRIDGES = Set("bridges", INTERFACE)
-SAME = Set("same", INTERFACE + INTERFACE)
-INTERNAL = Set("internal", INTERFACE)
-NETWORKS = {4: Set("networks4", ADDRESS4, ranges=True), 6: Set("networks6", ADDRESS6, ranges=True)}
-PORTS = {
-    4: Set("ports4", PROTOCOL + PORT, ADDRESS4 + PORT),
-    6: Set("ports6", PROTOCOL + PORT, ADDRESS6 + PORT),
-}
-PORTS_AT = {
-    4: Set("ports_at4", ADDRESS4 + PROTOCOL + PORT, ADDRESS4 + PORT),
-    6: Set("ports_at6", ADDRESS6 + PROTOCOL + PORT, ADDRESS6 + PORT),
-}
-SETS = (BRIDGES, SAME, INTERNAL, *NETWORKS.values(), *PORTS.values(), *PORTS_AT.values())
+from cloche.kernel.nftables import FORWARD, OUTPUT, POSTROUTING, PREROUTING, Batch, Chain
+from cloche.network.rule_sets import BRIDGES, INTERNAL, NETWORKS, PORTS, PORTS_AT, SAME, SETS
 
 _DSTNAT, _FILTER, _SRCNAT = -100, 0, 100
 _ACCEPT, _DROP, _RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")
