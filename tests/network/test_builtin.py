@@ -453,6 +453,26 @@ def test_hosts_and_resolver_files_say_what_the_network_is(stand: Stand) -> None:
     assert "nameserver 127.0.0.11\n" in shown
 
 
+def test_a_program_that_is_not_there_leaves_nothing(stand: Stand) -> None:
+    for flags in (("--rm",), ("-d", "--rm"), ("--name", "kept")):
+        said = stand.cloche.run("run", *flags, "-p", "8080:80", "net", "nothing-there")
+        assert said.returncode == 127
+        wait_until(lambda: not stand.left(), what=f"an end of {stand.left()}")
+        assert "8080" not in stand.rules()
+
+
+def test_a_renamed_container_is_known_by_its_new_name(stand: Stand) -> None:
+    stand.ok("network", "create", "mine")
+    stand.serve("web", "--network", "mine")
+    stand.ok("rename", "web", "net2")
+    assert stand.in_container("nc", "net2", "80", network="mine") == "hello"
+
+
+def test_ports_of_a_container_without_a_bridge_are_said_not_to_be_published(stand: Stand) -> None:
+    said = stand.cloche.run("run", "--rm", "--network", "none", "-p", "80", "net", "busybox", "true")
+    assert (said.returncode, said.stderr) == (0, b"cloche: ports are not published: the network is none\n")
+
+
 def test_a_killed_parent_leaves_nothing_that_the_next_command_does_not_clear(stand: Stand) -> None:
     started = stand.cloche.start("run", "--rm", "-p", "8080:80", "net", "busybox", "sleep", "1000")
     wait_until(lambda: "8080" in stand.rules(), what="a rule")

@@ -10,7 +10,7 @@ import os
 
 from cloche.cli import container_flags
 from cloche.cli.arguments import Command
-from cloche.cli.output import line, write
+from cloche.cli.output import line, warn, write
 from cloche.errors import AlreadyExists, InvalidArgument, NotFound
 
 TYPE_CHECKING = False
@@ -88,6 +88,8 @@ class _Wanted:
     def __init__(self, session: Session, parsed: Parsed) -> None:
         name, *args = parsed.arguments
         self.options: Options = container_flags.options(parsed, args)
+        if (self.options.ports or self.options.publish_all) and self.options.network in ("host", "none"):
+            warn(f"ports are not published: the network is {self.options.network}")
         self._cidfile = parsed.text("cidfile")
         if self._cidfile and os.path.exists(self._cidfile):
             raise AlreadyExists(f"{self._cidfile}: the ID file is there already; remove it first")

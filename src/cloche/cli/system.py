@@ -157,7 +157,7 @@ def _prune(session: Session, parsed: Parsed) -> int:
     from cloche.cli.lifecycle import confirmed
     from cloche.cli.reclaimed import Reclaimed
 
-    if not confirmed(parsed, "all stopped containers and all images without a name"):
+    if not confirmed(parsed, "all stopped containers, unused networks and images without a name"):
         return 0
     engine = session.engine
     with Reclaimed(engine):
@@ -166,8 +166,9 @@ def _prune(session: Session, parsed: Parsed) -> int:
 
 
 def _remove_unused(engine: Engine) -> None:
-    containers, images = engine.containers.prune(), engine.images.prune()
-    for title, removed in (("Containers", containers), ("Images", images)):
+    containers, networks = engine.containers.prune(), engine.networks.prune()
+    images = engine.images.prune()
+    for title, removed in (("Containers", containers), ("Networks", networks), ("Images", images)):
         if removed:
             write(f"Deleted {title}:\n" + "".join(f"{one_line(each)}\n" for each in removed) + "\n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 
-from cloche.engine import status
+from cloche.engine import networking, status
 from cloche.engine.names import validate_name
 from cloche.engine.signals import number_of
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -126,7 +126,9 @@ def rename(context: Context, row: Container, name: str) -> Container:
             raise NotFound(f"no such container: {row.id}")
         if current.name == name:
             raise InvalidArgument("renaming a container with the same name as its current name")
-        return store.update(tx, current.replace(name=name))
+        updated = store.update(tx, current.replace(name=name))
+    networking.renamed(context, row.id, name)
+    return updated
 
 
 def runtime_of(context: Context, row: Container) -> RuntimeContainer:

@@ -163,6 +163,12 @@ def detach(context: Context, container_id: str) -> None:
         networks(context).detach(container_id)
 
 
+def renamed(context: Context, container_id: str, name: str) -> None:
+    """Have a running container known by its new name."""
+    if any(each.startswith(container_id) for each in _records(context)):
+        networks(context).rename(container_id, name)
+
+
 def sweep(context: Context) -> None:
     """Undo what was made for containers whose end nobody saw."""
     from cloche.kernel import pidfd

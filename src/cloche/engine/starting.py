@@ -97,8 +97,10 @@ class Start:
 
     def leave(self) -> None:
         """It has ended: give up its networks, and the lock before the block ends."""
-        networking.detach(self.context, self.row.id)
-        self._ownership.release()
+        try:
+            networking.detach(self.context, self.row.id)
+        finally:
+            self._ownership.release()
 
     def _attacher(self) -> Callable[[int], None] | None:
         """Who brings it into its networks."""
@@ -183,7 +185,12 @@ class Start:
     def here(self, request: Request) -> Parent:
         """Be the parent: the container runs, and `serve` is the caller's to call."""
         parent = Parent(request)
-        parent.start(self._root, attach=self._attacher())
+        try:
+            parent.start(self._root, attach=self._attacher())
+        except BaseException:
+            # Its program may be what cannot be executed: it was in its networks by then.
+            networking.detach(self.context, self.row.id)
+            raise
         # Kept open it would keep the mount alive beyond the container.
         os.close(self._root)
         self._root = -1

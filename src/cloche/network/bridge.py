@@ -54,8 +54,22 @@ def ensure(route: RouteSocket, definition: Definition) -> int:
         raise
     for version in {subnet.version for subnet in definition.subnets()}:
         if not definition.internal:
-            _write(_FORWARDING[version], "1")
+            _forward(version)
     return index
+
+
+def _forward(version: int) -> None:
+    """Have the machine forward packets. Where it learns its own routes of IPv6 it goes on to do so."""
+    if version == 6:
+        conf = "/proc/sys/net/ipv6/conf"
+        for name in os.listdir(conf):
+            try:
+                with open(f"{conf}/{name}/accept_ra", "r+", encoding="ascii") as file:
+                    if file.read().strip() == "1":
+                        file.write("2")
+            except OSError:
+                continue  # a device that has just gone
+    _write(_FORWARDING[version], "1")
 
 
 def _make(route: RouteSocket, definition: Definition) -> int:

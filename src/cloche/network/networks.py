@@ -8,19 +8,15 @@ that was cut off anywhere. All changes happen under one lock for each state dire
 
 from __future__ import annotations
 
-from _thread import allocate_lock
-
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.kernel.rtnetlink import RouteSocket
 from cloche.network import bridge, firewall
 from cloche.network.attachments import Attached, Attachments
-from cloche.network.definitions import DEFAULT, PREDEFINED, Definition, Definitions, Wish
+from cloche.network.definitions import DEFAULT, Definition, Definitions, Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _thread import LockType
     from collections.abc import Iterable
-    from types import TracebackType
 
     from cloche.network.attachments import Lock, PublishedPort
     from cloche.network.firewall import Nftables
@@ -35,7 +31,6 @@ class Networks:
         self.attachments = Attachments(state)
         self._firewall: Nftables | Iptables | None = None
         self.state = state
-        self._lock = allocate_lock()
 
     @property
     def firewall(self) -> Nftables | Iptables:
@@ -51,9 +46,9 @@ class Networks:
         networks = [each for each in self.definitions.list() if each.id in used]
         return networks, [port for each in everyone for port in each.ports]
 
-    def alone(self) -> Alone:
-        """Nobody else changes anything in the block, in this process or another."""
-        return Alone(self._lock, self.attachments.lock())
+    def alone(self) -> Lock:
+        """Nobody else changes anything in the block, in another thread or process."""
+        return self.attachments.lock()
 
     def get(self, reference: str, *, created: str = "") -> Definition:
         """A network; `bridge` is defined where it is not yet. Raises NotFound, InvalidArgument."""
@@ -127,6 +122,13 @@ class Networks:
         members = [(each, each.member(definition.name)) for each in self.attachments.all()]
         return [each for each, member in members if member is not None and member.network_id == definition.id]
 
+    def rename(self, container_id: str, name: str) -> None:
+        """Have a running container known by another name; one without networks is left alone."""
+        with self.alone():
+            attached = self.attachments.get(container_id)
+            if attached is not None:
+                self.attachments.write(attached.replace(name=name))
+
     def detach(self, container_id: str) -> None:
         """Undo what was made for a container that has ended; one without anything is left alone."""
         if self.attachments.get(container_id) is None:
@@ -183,29 +185,3 @@ class Networks:
             self.firewall.add(definitions, ports)
         except OSError as error:
             raise FailedPrecondition(f"the rules of networks cannot be written: {error.strerror}") from None
-
-
-class Alone:
-    """Two locks: one among the threads of this process, one among processes."""
-
-    def __init__(self, threads: LockType, processes: Lock) -> None:
-        self._threads, self._processes = threads, processes
-
-    def __enter__(self) -> None:
-        self._threads.acquire()
-        try:
-            self._processes.__enter__()
-        except BaseException:
-            self._threads.release()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._processes.__exit__()
-        self._threads.release()
-
-
-def is_predefined(name: str) -> bool:
-    """Whether a network is there without having been made, and cannot be removed."""
-    return name in PREDEFINED

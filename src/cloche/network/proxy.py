@@ -10,7 +10,9 @@ The sockets are somebody else's making (`network.publishing`), who has them list
 
 from __future__ import annotations
 
+import errno
 import socket
+import time
 
 from cloche.network.events import READ, WRITE, Events
 
@@ -22,6 +24,7 @@ _CHUNK_BYTES = 1 << 16
 _DATAGRAM_BYTES = 65535
 _FLOWS = 4096
 _FLOW_S = 90.0
+_FULL_PAUSE_S = 0.05
 
 
 class StreamProxy:
@@ -37,8 +40,10 @@ class StreamProxy:
     def _accept(self, _: int) -> None:
         try:
             client, _address = self._listener.accept()
-        except OSError:
-            return  # it has gone again, or the table of descriptors is full: the next one may do
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                time.sleep(_FULL_PAUSE_S)  # it would be told of the same connection at once
+            return
         client.setblocking(False)
         family = socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET
         server = socket.socket(family, socket.SOCK_STREAM)
