@@ -157,7 +157,7 @@ class Containerd(Ctrd):
     """Debian's containerd with root, state and socket of its own below one directory.
 
     before: words of a program that executes it, such as ("unshare", "--mount"). metrics: where Prometheus
-    asks it, as HOST:PORT.
+    asks it, as HOST:PORT. more: further lines of its config.toml.
     """
 
     def __init__(
@@ -167,6 +167,7 @@ class Containerd(Ctrd):
         before: tuple[str, ...] = (),
         *,
         metrics: str = "",
+        more: str = "",
     ) -> None:
         self.directory = directory
         self.address = str(directory / "containerd.sock")
@@ -183,7 +184,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   grpc_histogram = true
 [debug]
   level = "warn"
-"""
+{more}"""
         )
         command = [*before, peer("containerd"), "--config", str(config)]
         super().__init__(command, directory / "log", environment)

@@ -48,7 +48,10 @@ class Host:
 
         Raises FailedPrecondition where the caller named none, InvalidArgument for what is no name.
         """
-        name = call.namespace
+        return self.named(call.namespace)
+
+    def named(self, name: str) -> Context:
+        """The stores as a namespace has them. Raises InvalidArgument for what is no name."""
         found = self._contexts.get(name)
         if found is None:
             found = self._contexts[name] = self._context.beside(name)

@@ -55,8 +55,11 @@ _GRPC_ONLY = (
 )
 
 
-def plugins(root: str) -> tuple[messages.Plugin, ...]:
-    """All of them, those that others are made of first. root: the daemon's, for what they export."""
+def plugins(root: str, proxied: Sequence[str] = ()) -> tuple[messages.Plugin, ...]:
+    """All of them, those that others are made of first.
+
+    root: the daemon's, for what they export. proxied: names of snapshotters that are programs of their own.
+    """
     system = of_machine(os.uname().machine)
     here = (Platform(os=system.os, architecture=system.architecture, variant=system.variant),)
     overlay = {"root": f"{root}/snapshots/overlayfs"}
@@ -79,6 +82,7 @@ def plugins(root: str) -> tuple[messages.Plugin, ...]:
             exports={"default_runtime": DEFAULT, "runc_is_builtin": "true"},
         ),
     ]
+    found += [_plugin(_SNAPSHOTTER, name, platforms=here) for name in proxied]
     found += [
         _plugin(_SANDBOX_STORE, "local", requires=(_METADATA,)),
         _plugin(_SANDBOX_CONTROLLER, "shim", requires=(_RUNTIME, _SANDBOX_STORE)),

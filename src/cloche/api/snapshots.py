@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _KINDS = {VIEW: messages.VIEW, ACTIVE: messages.ACTIVE, COMMITTED: messages.COMMITTED}
 _BLOCK_ENTRIES = 100
+_PROXIED = "cloche"
+"""What another containerd calls us that has us as a proxy plug-in; "cloche-NAME" for our snapshotter NAME."""
+_ROOT_LABEL = "containerd.io/gc.root"
 
 
 class Snapshots:
@@ -35,7 +38,11 @@ class Snapshots:
         self._host = host
 
     def _of(self, call: Call, name: str) -> tuple[Context, LocalSnapshotter]:
-        """The caller's stores, and the snapshotter it names. Raises InvalidArgument."""
+        """The caller's stores, and the snapshotter it names. Raises NotFound."""
+        if _is_proxied(name):
+            # Its keys carry its namespaces, and it names none here.
+            context = self._host.named(_PROXIED)
+            return context, context.snapshotter(name[len(_PROXIED) + 1 :])
         context = self._host.context(call)
         return context, context.snapshotter(name)
 
@@ -59,8 +66,9 @@ class Snapshots:
     ) -> tuple[Mount, ...]:
         context, snapshotter = self._of(call, request.snapshotter)
         make = snapshotter.prepare if kind == ACTIVE else snapshotter.view
+        labels = _kept(request.snapshotter, request.labels)
         with context.metadata.write() as tx:
-            mounts = make(tx, request.key, request.parent or None, dict(request.labels))
+            mounts = make(tx, request.key, request.parent or None, labels)
             self._host.lease(tx, call, f"snapshots/{snapshotter.name}", request.key)
         event = SnapshotPrepare(key=request.key, parent=request.parent, snapshotter=snapshotter.name)
         self._host.publish(context.namespace, "/snapshot/prepare", event)
@@ -83,7 +91,8 @@ class Snapshots:
         usage = self._usage(context, snapshotter, request.key, fresh=True)
         snapshotter.sync()
         with context.metadata.write() as tx:
-            snapshotter.commit(tx, request.name, request.key, dict(request.labels), usage)
+            labels = _kept(request.snapshotter, request.labels)
+            snapshotter.commit(tx, request.name, request.key, labels, usage)
             self._host.lease(tx, call, f"snapshots/{snapshotter.name}", request.name)
         event = SnapshotCommit(key=request.key, name=request.name, snapshotter=snapshotter.name)
         self._host.publish(context.namespace, "/snapshot/commit", event)
@@ -166,6 +175,15 @@ class Snapshots:
         with context.metadata.write() as tx:
             snapshotter.cleanup(tx)
         snapshotter.purge()
+
+
+def _kept(snapshotter: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels of a snapshot. What another containerd has here it removes itself: our collector must not."""
+    return {**labels, _ROOT_LABEL: "proxied"} if _is_proxied(snapshotter) else dict(labels)
+
+
+def _is_proxied(snapshotter: str) -> bool:
+    return snapshotter == _PROXIED or snapshotter.startswith(f"{_PROXIED}-")
 
 
 def _to_message(info: Info) -> messages.Info:

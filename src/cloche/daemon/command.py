@@ -87,10 +87,28 @@ def _places(options: argparse.Namespace, configuration: Config) -> Places:
             tuple(configuration.values["required_plugins"]),
         ),
         verifiers=_verifiers(configuration),
+        snapshotters=_snapshotters(configuration),
         message_limits=(grpc["max_recv_message_size"], grpc["max_send_message_size"]),
         metrics=_metrics(configuration),
         traces=_traces(configuration),
     )
+
+
+def _snapshotters(configuration: Config) -> dict[str, str]:
+    """Sockets of the snapshotters among the proxy plug-ins. Raises InvalidArgument."""
+    from cloche.daemon.proxies import KIND
+    from cloche.store.snapshots.open import NAMES
+
+    found = {}
+    for name, settings in configuration.values["proxy_plugins"].items():
+        if settings["type"] != KIND:
+            continue
+        if name in NAMES:
+            raise InvalidArgument(f"proxy_plugins.{name}: it is one of our own: use another name")
+        if not settings["address"]:
+            raise InvalidArgument(f"proxy_plugins.{name}.address: a socket is needed")
+        found[name] = settings["address"]
+    return found
 
 
 def _verifiers(configuration: Config) -> Verifiers | None:

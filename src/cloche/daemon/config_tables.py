@@ -324,6 +324,8 @@ USED = (
     ("disabled_plugins",),
     ("required_plugins",),
     ("plugins", VERIFIER),
+    ("proxy_plugins", "*", "type"),
+    ("proxy_plugins", "*", "address"),
     ("plugins", GRPC, "max_recv_message_size"),
     ("plugins", GRPC, "max_send_message_size"),
     ("debug", "level"),

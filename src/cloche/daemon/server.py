@@ -35,6 +35,7 @@ from cloche.daemon import tcp
 from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
+from cloche.daemon.proxies import ProxiedSnapshots
 from cloche.daemon.restarting import Monitor
 from cloche.daemon.selection import Selection
 from cloche.daemon.services import Services
@@ -50,7 +51,7 @@ from cloche.wire.messages.reflection import REFLECTION_ALPHA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from cloche.cri.settings import Settings
@@ -72,6 +73,7 @@ class Places(Record):
     of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere. cri: how CRI is to be;
     None for none. cri_only: whether nothing else is served. metrics: where Prometheus asks, if anywhere.
     traces: where they go, if anywhere. selection: which parts are wanted. verifiers: who may refuse images.
+    snapshotters: sockets of those that are programs of their own, by name.
     message_limits: bytes of a gRPC message that is taken, and sent.
     """
 
@@ -86,6 +88,7 @@ class Places(Record):
     cri_only: bool = False
     selection: Selection = Selection()
     verifiers: Verifiers | None = None
+    snapshotters: Mapping[str, str] = {}
     message_limits: tuple[int, int] = (MESSAGE_LIMIT, MESSAGE_LIMIT)
     metrics: MetricsSettings | None = None
     traces: TraceSettings | None = None
@@ -102,7 +105,7 @@ class Server:
     def __init__(self, places: Places) -> None:
         """Raises FailedPrecondition where a part is required that is not there."""
         self._places = places
-        self._plugins = places.selection.chosen(plugins(places.root))
+        self._plugins = places.selection.chosen(plugins(places.root, tuple(places.snapshotters)))
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises FailedPrecondition where another serves this state."""
@@ -194,10 +197,10 @@ class Server:
             return
         streaming = Streaming()
         for each in (
-            *(
-                kind(host)
-                for kind in (Images, Containers, Namespaces, Leases, Content, Snapshots, Diff, Mounts)
-            ),
+            *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Content, Diff, Mounts)),
+            ProxiedSnapshots(host, Snapshots(host), self._places.snapshotters)
+            if self._places.snapshotters
+            else Snapshots(host),
             Tasks(host, manager),
             SandboxStore(host),
             SandboxController(host, manager),
