@@ -14,6 +14,7 @@ from tests.cri.images import HOSTS, PAUSE
 from tests.cri.tools import tool
 from tests.daemons import Ctrd, Registry
 from tests.peers import peer
+from tests.shim.runtimes import runtime
 
 PLUGINS = "/usr/lib/cni"
 """Where Debian's package has the CNI plugins."""
@@ -152,18 +153,22 @@ class Node(Ctrd):
 
     def handlers(self) -> dict[str, str]:
         """{name: OCI runtime} of the runtime handlers."""
-        return {name: peer(name) for name in ("runc", "crun", "runsc")}
+        return {name: runtime(name, self.directory) for name in ("runc", "crun", "runsc")}
 
     def program(self) -> str:
         """The daemon's program."""
         return peer("containerd")
 
+    def command(self) -> list[str]:
+        """The words that start it."""
+        return [self.program(), "--config", str(self.config)]
+
     def start(self) -> None:
         """Start it, for the first time or again."""
-        program = self.program()
+        program, *words = self.command()
         # The shim is looked for on PATH before it is looked for beside the daemon, and there may be two.
         environment = {"PATH": f"{os.path.dirname(program)}:{os.environ['PATH']}:/usr/sbin:/sbin"}
-        super().__init__([program, "--config", str(self.config)], self.directory / "log", environment)
+        super().__init__([program, *words], self.directory / "log", environment)
         self.wait_for(socket.AF_UNIX, self.address)
 
     @property
@@ -175,7 +180,7 @@ class Node(Ctrd):
         self, *arguments: str, timeout_s: float = 60, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run the real crictl; the result is not checked."""
-        command = [tool("crictl"), "--runtime-endpoint", self.endpoint, *arguments]
+        command = [tool("crictl"), "--timeout", "60s", "--runtime-endpoint", self.endpoint, *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, check=False, input=stdin
         )
@@ -202,6 +207,14 @@ class ClocheNode(Node):
     def handlers(self) -> dict[str, str]:
         """Others' runtimes, and ours first."""
         return {"cloche": ""} | super().handlers()
+
+    def __init__(self, directory: Path, hosts: Path, networks: Path, *flags: str) -> None:
+        self.flags = flags
+        super().__init__(directory, hosts, networks)
+
+    def command(self) -> list[str]:
+        """With what this node is started with."""
+        return [*super().command(), *self.flags]
 
     def program(self) -> str:
         """The one installed beside the interpreter that runs the tests."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from cloche.cri import container_mounts, container_security, oom_score, pod_spec, resources
+from cloche.cri import container_mounts, container_security, defaults, oom_score, pod_spec, resources
 from cloche.cri.annotations import of_container, passed_on
 from cloche.cri.pod_files import hostname
 from cloche.engine import capabilities, devices, specification
@@ -86,6 +86,8 @@ def build(
         from cloche.cri import cdi
 
         cdi.inject(document, [each.name for each in config.cdi_devices], settings.cdi_directories)
+    name = config.metadata.name if config.metadata else ""
+    defaults.add(document, settings.defaults, facts.pod.config.annotations, name)
     return document
 
 

@@ -53,6 +53,7 @@ class Handlers:
                 binary_name=handler.binary_name,
                 root=handler.runtime_root,
                 systemd_cgroup=handler.systemd_cgroup,
+                shim_cgroup=handler.monitor_cgroup,
             )
         )
 

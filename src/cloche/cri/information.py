@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from cloche import __version__
 from cloche.spec.document import dumps
+from cloche.spec.record import Record
 from cloche.wire.messages.cri import version as messages
 from cloche.wire.services.cri import RUNTIME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cloche.cri.handlers import Handlers
     from cloche.cri.host import Host
     from cloche.cri.pod_network import PodNetwork
@@ -58,14 +61,8 @@ class InformationService:
         )
 
     def _info(self) -> dict[str, str]:
-        settings = self._host.settings
-        config = dict(zip(settings._fields, settings.values(), strict=True))
-        config["handlers"] = {
-            name: dict(zip(each._fields, each.values(), strict=True))
-            for name, each in settings.handlers.items()
-        }
         return {
-            "config": dumps(config).decode(),
+            "config": dumps(_plain(self._host.settings)).decode(),
             "cniconfig": dumps(self._network.configuration()).decode(),
             "pulls": dumps(self._puller.under_way()).decode(),
         }
@@ -86,3 +83,14 @@ class InformationService:
         systemd = self._handlers.default.systemd_cgroup
         driver = messages.SYSTEMD if systemd else messages.CGROUPFS
         return messages.RuntimeConfigResponse(linux=messages.LinuxRuntimeConfiguration(cgroup_driver=driver))
+
+
+def _plain(value: Any) -> Any:
+    """Settings as a document."""
+    if isinstance(value, Record):
+        return {name: _plain(each) for name, each in zip(value._fields, value.values(), strict=True)}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value

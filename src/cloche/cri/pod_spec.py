@@ -109,6 +109,10 @@ def sysctls(pod: Pod, settings: Settings) -> dict[str, str]:
             found[_PORTS] = "0"
         if settings.unprivileged_icmp and user_namespace(pod) is None:
             found[_PING] = "0 2147483647"
+    for name, value in settings.defaults.sysctls:
+        shared = pod.on_host_network if name.startswith("net.") else pod.namespaces.ipc == NODE
+        if not shared:
+            found[name] = value
     return found | dict(pod.linux.sysctls)
 
 

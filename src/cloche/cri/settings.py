@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloche.cri.defaults import Defaults
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ class Handler(Record):
 
     runtime: a shim's name or path, as everywhere. binary_name: the OCI runtime that the shim executes; "" for
     the built-in one. runtime_root: where that keeps its state. systemd_cgroup: who makes cgroups.
+    monitor_cgroup: where the shim goes; "" for where the daemon is.
     pod_annotations, container_annotations: patterns of those that are handed on to the runtime.
     host_devices: whether a privileged container gets the machine's devices; all_devices: or else may
     at least make them. cgroup_writable: whether a container may write to its own cgroup.
@@ -28,6 +30,7 @@ class Handler(Record):
     binary_name: str = ""
     runtime_root: str = ""
     systemd_cgroup: bool = False
+    monitor_cgroup: str = ""
     pod_annotations: tuple[str, ...] = ()
     container_annotations: tuple[str, ...] = ()
     host_devices: bool = True
@@ -43,13 +46,14 @@ class Settings(Record):
     between; "" for the usual places. pull_timeout_s: how long a pull may stand still. pinned: images
     that are not to be removed for room. pause_image: "" for a holder of our own. stats_period_s: how
     old what is told of disks may be. unset_seccomp: the profile for those who name none.
-    netns_directory: where pods' network namespaces are pinned.
+    netns_directory: where pods' network namespaces are pinned. defaults: what every container gets.
     """
 
     root: str
     state: str
     handlers: Mapping[str, Handler]
     default_handler: str = "runc"
+    defaults: Defaults = Defaults()
     snapshotter: str = "overlayfs"
     hosts_dir: str = ""
     pull_timeout_s: float = 300.0

@@ -14,6 +14,7 @@ from cloche.errors import ClocheError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cloche.daemon.config import Config
+    from cloche.daemon.crio_config import Crio
     from cloche.daemon.measuring import MetricsSettings
     from cloche.daemon.otlp import TraceSettings
     from cloche.daemon.server import Places
@@ -38,13 +39,23 @@ def main() -> int:
     try:
         if options.command == "config":
             return config_command.run(options.action, path)
-        return _serve(options, config.load(path, missing_ok=not options.config))
+        configuration = config.load(path, missing_ok=not options.config)
+        crio = _crio(options.crio_config)
+        return _serve(options, crio.over(configuration) if crio else configuration, crio)
     except (ClocheError, OSError) as error:
         print(f"cloched: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(options: argparse.Namespace, configuration: Config) -> int:
+def _crio(path: str) -> Crio | None:
+    if not path:
+        return None
+    from cloche.daemon.crio_config import load
+
+    return load(path)
+
+
+def _serve(options: argparse.Namespace, configuration: Config, crio: Crio | None) -> int:
     level = options.log_level or configuration.says("debug", "level") or "info"
     if level not in _LEVELS:
         raise InvalidArgument(f"debug.level: one of {', '.join(_LEVELS)} is needed, not {level!r}")
@@ -52,15 +63,18 @@ def _serve(options: argparse.Namespace, configuration: Config) -> int:
     logging.getLogger("hpack").setLevel(logging.INFO)
     for warning in configuration.warnings:
         _log.warning("%s", warning)
+    from cloche.daemon.cri_settings import INSECURE
     from cloche.daemon.server import Server
 
-    places = _places(options, configuration)
+    places = _places(options, configuration, crio)
     _set_oom_score(configuration.values["oom_score"])
+    if crio:
+        crio.write_insecure(f"{places.state}/{INSECURE}")
     Server(places).run()
     return 0
 
 
-def _places(options: argparse.Namespace, configuration: Config) -> Places:
+def _places(options: argparse.Namespace, configuration: Config, crio: Crio | None) -> Places:
     """Where the daemon is: a flag or a variable before the file, the file before the default."""
     from cloche.daemon.cri_settings import settings_of
     from cloche.daemon.selection import Selection
@@ -80,7 +94,7 @@ def _places(options: argparse.Namespace, configuration: Config) -> Places:
         owner=(grpc["uid"], grpc["gid"]),
         ttrpc_owner=(ttrpc["uid"], ttrpc["gid"]),
         tcp=_tcp(configuration),
-        cri=settings_of(configuration, root, state),
+        cri=settings_of(configuration, root, state, crio),
         cri_only=options.cri_only,
         selection=Selection(
             frozenset(configuration.values["disabled_plugins"]),
@@ -166,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-a", "--address", default=environment.get("CLOCHE_ADDRESS", ""))
     parser.add_argument("--root", default=environment.get("CLOCHE_ROOT", ""))
     parser.add_argument("--state", default=environment.get("CLOCHE_STATE", ""))
+    parser.add_argument(
+        "--crio-config", default="", metavar="FILE", help="a crio.conf, read as it is with the folder FILE.d"
+    )
     parser.add_argument(
         "--cri-only", action="store_true", help="serve CRI and nothing else (shims' events apart)"
     )

@@ -110,9 +110,9 @@ def read(path: str) -> dict[str, Any]:
             raise InvalidArgument(f"{path}: not TOML: {error}") from None
 
 
-def complete(tree: Mapping[str, Any]) -> dict[str, Any]:
+def complete(tree: Mapping[str, Any], keys: Mapping[str, Any] = tables.TOP) -> dict[str, Any]:
     """A tree with the defaults of all that it does not say."""
-    completed: dict[str, Any] = _complete(tree, tables.TOP, None)
+    completed: dict[str, Any] = _complete(tree, keys, None)
     return completed
 
 
@@ -141,7 +141,7 @@ def _merge(into: dict[str, Any], tree: dict[str, Any]) -> None:
     for name, value in tree.items():
         present = into.get(name)
         if name == "plugins" and isinstance(present, dict):
-            _overlay(present, value)
+            overlay(present, value)
         elif isinstance(value, list) and isinstance(present, list):
             present += [one for one in value if one not in present]
         elif isinstance(value, dict) and isinstance(present, dict):
@@ -150,12 +150,15 @@ def _merge(into: dict[str, Any], tree: dict[str, Any]) -> None:
             into[name] = value
 
 
-def _overlay(into: dict[str, Any], tree: dict[str, Any]) -> None:
+def overlay(into: dict[str, Any], tree: Mapping[str, Any], *, whole: tuple[str, ...] = ()) -> None:
+    """Lay one tree over another, table by table. whole: tables of tables, of which each is replaced."""
     for name, value in tree.items():
-        if isinstance(value, dict) and isinstance(into.get(name), dict):
-            _overlay(into[name], value)
-        else:
+        if not isinstance(value, dict) or not isinstance(into.get(name), dict):
             into[name] = value
+        elif name in whole:
+            into[name] |= value
+        else:
+            overlay(into[name], value, whole=whole)
 
 
 def _imports(tree: Mapping[str, Any], file: str) -> list[str]:

@@ -22,9 +22,9 @@ _KINDS = {
 }
 
 
-def check(tree: Mapping[str, Any], file: str) -> list[str]:
+def check(tree: Mapping[str, Any], file: str, keys: Mapping[str, Any] = tables.TOP) -> list[str]:
     """Warnings of keys that mean nothing. Raises InvalidArgument for a value of the wrong type."""
-    return list(_check(tree, tables.TOP, (), file))
+    return list(_check(tree, keys, (), file))
 
 
 def _check(value: Any, keys: Any, path: tuple[str, ...], file: str) -> Iterator[str]:
@@ -61,12 +61,16 @@ def _check_value(value: Any, sample: object, path: tuple[str, ...], file: str) -
             raise InvalidArgument(f"{file}: {_dotted(path)}: {error}") from None
 
 
-def unused(tree: Mapping[str, Any]) -> list[str]:
-    """Warnings of keys that mean something to containerd but are not acted on, and are not as by default."""
+def unused(
+    tree: Mapping[str, Any],
+    keys: Mapping[str, Any] = tables.TOP,
+    acted_on: tuple[tuple[str, ...], ...] = tables.USED,
+) -> list[str]:
+    """Warnings of keys that mean something elsewhere but are not acted on, and are not as by default."""
     return [
         f"{_dotted(path)} has no effect yet"
-        for path, value, known in _leaves(tree, tables.TOP, ())
-        if value != known and not any(_covers(used, path) for used in tables.USED)
+        for path, value, known in _leaves(tree, keys, ())
+        if value != known and not any(_covers(used, path) for used in acted_on)
     ]
 
 
@@ -78,7 +82,11 @@ def _leaves(
     value: Any, keys: Any, path: tuple[str, ...], entries: Any = None
 ) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     if isinstance(keys, Free):
-        yield path, value, keys.default if entries is None else entries
+        known = keys.default if entries is None else entries
+        if isinstance(value, dict) and isinstance(known, dict):
+            yield from (((*path, name), inner, known.get(name)) for name, inner in value.items())
+        else:
+            yield path, value, known
     elif isinstance(keys, Each):
         for name, inner in value.items():
             yield from _leaves(inner, keys.keys, (*path, name), keys.entries.get(name))

@@ -299,7 +299,7 @@ TOP: dict[str, Any] = {
 _IDLE_OF_RUNTIMES = ("base_runtime_spec", "cni_conf_dir", "cni_max_conf_num", "io_type", "options")
 _USED_OF_RUNTIMES = (
     *((name,) for name in _RUNTIME if name not in _IDLE_OF_RUNTIMES),
-    *(("options", name) for name in ("BinaryName", "Root", "SystemdCgroup")),
+    *(("options", name) for name in ("BinaryName", "Root", "ShimCgroup", "SystemdCgroup")),
 )
 _USED_OF_RUNNING = (
     "restrict_oom_score_adj",

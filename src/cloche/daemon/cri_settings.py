@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from cloche.cri.defaults import Defaults
 from cloche.cri.settings import Handler, Settings
 from cloche.daemon import config_tables
 from cloche.daemon.config_check import read_span
 from cloche.errors import InvalidArgument
+from cloche.image.hosts_directory import directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,12 +15,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cloche.daemon.config import Config
+    from cloche.daemon.crio_config import Crio
 
 _LAST_PORT = 65535
+INSECURE = "crio/hosts"
+"""Below the daemon's state: hosts.toml files of the registries that a crio.conf calls insecure."""
 
 
-def settings_of(config: Config, root: str, state: str) -> Settings | None:
-    """CRI's settings; None where it is disabled. root, state: the daemon's."""
+def settings_of(config: Config, root: str, state: str, crio: Crio | None = None) -> Settings | None:
+    """CRI's settings; None where it is disabled. root, state: the daemon's. crio: what a crio.conf adds."""
     if set(config.values["disabled_plugins"]) & {config_tables.CRI, config_tables.CRI_RUNTIME}:
         return None
     runtime, images = config.plugin(config_tables.CRI_RUNTIME), config.plugin(config_tables.CRI_IMAGES)
@@ -36,7 +41,8 @@ def settings_of(config: Config, root: str, state: str) -> Settings | None:
         {name: _handler(name, table) for name, table in handlers["runtimes"].items()},
         default_handler=handlers["default_runtime_name"],
         snapshotter=images["snapshotter"],
-        hosts_dir=images["registry"]["config_path"],
+        defaults=crio.defaults if crio else Defaults(),
+        hosts_dir=_hosts_directories(images["registry"]["config_path"], state, crio),
         pull_timeout_s=read_span(images["image_pull_progress_timeout"]),
         pinned=tuple(pinned.values()),
         pause_image=pause,
@@ -76,6 +82,12 @@ def _pair(streams: Mapping[str, Any]) -> tuple[str, str]:
     return pair["tls_cert_file"], pair["tls_key_file"]
 
 
+def _hosts_directories(given: str, state: str, crio: Crio | None) -> str:
+    if not crio or not crio.insecure:
+        return given
+    return ":".join((f"{state}/{INSECURE}", *directories(given)))
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > _LAST_PORT:
         raise InvalidArgument(f"stream_server_port: {text!r} is no port")
@@ -90,6 +102,7 @@ def _handler(name: str, table: Mapping[str, Any]) -> Handler:
         binary_name=options.get("BinaryName", ""),
         runtime_root=options.get("Root", ""),
         systemd_cgroup=bool(options.get("SystemdCgroup", False)),
+        monitor_cgroup=options.get("ShimCgroup", ""),
         pod_annotations=tuple(table["pod_annotations"]),
         container_annotations=tuple(table["container_annotations"]),
         host_devices=not table["privileged_without_host_devices"],

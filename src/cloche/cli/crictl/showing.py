@@ -110,8 +110,17 @@ def information(pairs: Mapping[str, str]) -> dict[str, Any]:
     """What a daemon adds to a status: documents as such, and texts without their quotes."""
     found: dict[str, Any] = {}
     for key, value in pairs.items():
-        found[key] = loads(value, key) if value.startswith("{") else value.strip('"')
+        found[key] = _numbers(loads(value, key)) if value.startswith("{") else value.strip('"')
     return found
+
+
+def _numbers(document: Any) -> Any:
+    """A document whose whole numbers have no point, as Go writes them."""
+    if isinstance(document, dict):
+        return {key: _numbers(each) for key, each in document.items()}
+    if isinstance(document, list):
+        return [_numbers(each) for each in document]
+    return int(document) if isinstance(document, float) and document.is_integer() else document
 
 
 def known_format(form: str, *known: str) -> str:
