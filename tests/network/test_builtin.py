@@ -401,6 +401,17 @@ def test_where_the_kernel_has_only_iptables_it_is_rules_of_iptables(
     subprocess.run(["nft", "flush", "ruleset"], check=True)
 
 
+def test_chains_of_others_that_drop_what_is_forwarded_are_named(stand: Stand) -> None:
+    docker = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
+    assert "FORWARD" not in stand.cloche.run("info").stderr.decode()
+    subprocess.run(["nft", "-f", "-"], input=docker, text=True, check=True)
+    try:
+        assert "# chain ip filter FORWARD drops by default" in stand.ok("network", "explain", "-p", "80:80")
+        assert "chain ip filter FORWARD drops what is forwarded" in stand.cloche.run("info").stderr.decode()
+    finally:
+        subprocess.run(["nft", "delete", "table", "ip", "filter"], check=True)
+
+
 def test_rules_that_somebody_has_flushed_come_back_with_the_next_start(stand: Stand) -> None:
     stand.serve("web", "-p", "8080:80")
     subprocess.run(["nft", "flush", "ruleset"], check=True)

@@ -232,8 +232,23 @@ def system(context: Context, images: Images, containers: Containers) -> dict[str
         "Namespace": context.namespace,
         "DefaultRuntime": "cloche",
         "SecurityOptions": [f"name=seccomp,profile={security.DEFAULT}", "name=cgroupns"],
-        "Warnings": None,
+        "Warnings": _warnings() or None,
     }
+
+
+def _warnings() -> list[str]:
+    """What on this machine gets in the way of containers."""
+    from cloche.network.firewall import refusals
+
+    try:
+        chains = refusals()
+    except OSError:
+        return []  # no nf_tables here
+    return [
+        f"chain {chain} drops what is forwarded unless a rule of its own accepts it: containers in networks "
+        "reach nobody outside (docs/network.md)"
+        for chain in chains
+    ]
 
 
 def _system_name() -> str:
