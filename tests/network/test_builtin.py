@@ -510,6 +510,23 @@ def test_a_killed_shim_leaves_a_network_until_its_container_has_ended(stand: Sta
     assert "8080" not in stand.rules()
 
 
+def test_fsck_gives_back_what_nobody_has(stand: Stand) -> None:
+    stand.serve("web", "-p", "8080:80")
+    (lease,) = (stand.state / "leases").glob("*/*")
+    (lease.parent / "10.180.9.9").symlink_to("f" * 64)
+    (table,) = re.findall(r"^table inet (cloche-[0-9a-f]+)", stand.rules(), re.MULTILINE)
+    stray = f"add element inet {table} ports4 {{ tcp . 9999 : 10.180.9.9 . 80 }}"
+    subprocess.run(["nft", stray], check=True)
+    said = stand.cloche.run("fsck").stdout.decode()
+    assert said.count("network ") == 2, said
+    assert "rule of port 9999" in said
+    said = stand.cloche.run("fsck", "--repair").stdout.decode()
+    assert said.count("repaired") == 2, said
+    assert stand.cloche.run("fsck").stdout == b""
+    assert "9999" not in stand.rules()
+    assert ask("192.0.2.1", 8080) == b"hello"
+
+
 _KILLED = """
 import os, sys
 sys.path[:0] = {paths!r}
