@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 
-from cloche.wire.tracing import CURRENT
+from cloche.wire.tracing import carried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,9 +71,7 @@ class Lanes:
         executor = self._pools.get(pool)
         if executor is None:
             executor = self._pools[pool] = ThreadPoolExecutor(POOLS[pool], f"cloche-{pool}")
-        if CURRENT.get() is not None:
-            return executor.submit(copy_context().run, function)
-        return executor.submit(function)
+        return executor.submit(carried(function))
 
     async def _turn(self, key: object) -> None:
         """Wait until nobody before us works on the key."""

@@ -21,6 +21,7 @@ from cloche.kernel.cgroups.layout import directories_of, layout
 from cloche.shim.claims import CLAIMS
 from cloche.shim.console_socket import ConsoleSocket
 from cloche.shim.driver import Spawned
+from cloche.shim.following import measured
 from cloche.shim.rootfs_mount import mount_rootfs, rootfs_of, unmount_rootfs
 from cloche.shim.runtime_command import Flags, RuntimeCommand
 from cloche.spec.document import dumps, load_file, loads
@@ -233,7 +234,10 @@ class BinaryDriver:
     def _run(self, action: str, *arguments: str, deadline_s: float = 0.0, data: bytes = b"") -> bytes:
         what = f"OCI runtime {action} failed"
         deadline_s = deadline_s or self.runtime.timeout_s
-        return self._command.run(action, *arguments, what=what, deadline_s=deadline_s, data=data)
+        return measured(
+            f"runtime {action}",
+            lambda: self._command.run(action, *arguments, what=what, deadline_s=deadline_s, data=data),
+        )
 
     def _spawn(
         self, action: str, arguments: list[str], pid_name: str, *, stdio: Stdio, terminal: bool
@@ -269,7 +273,11 @@ class BinaryDriver:
     def _make_process(self, action: str, arguments: list[str], stdio: Stdio) -> None:
         what = f"OCI runtime {action} failed"
         deadline_s = self.runtime.create_timeout_s
-        self._command.run(action, *arguments, self.id, what=what, deadline_s=deadline_s, stdio=stdio)
+        words = (action, *arguments, self.id)
+        measured(
+            f"runtime {action}",
+            lambda: self._command.run(*words, what=what, deadline_s=deadline_s, stdio=stdio),
+        )
 
     def _quietly_delete(self) -> None:
         """After a failure that is being reported."""

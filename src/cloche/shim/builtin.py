@@ -14,6 +14,7 @@ from cloche.runtime.create import create
 from cloche.runtime.failures import ExecFailed
 from cloche.shim import timestamps
 from cloche.shim.driver import Spawned
+from cloche.shim.following import measured
 from cloche.spec.document import dumps, load_file
 
 TYPE_CHECKING = False
@@ -203,10 +204,10 @@ class BuiltinDriver:
     def _worded(self, action: str, work: Callable[[], _T]) -> _T:
         """Do it; what goes wrong is logged, and begins as engines expect a runtime's failure to begin."""
         if not self._worded_errors:
-            return work()
+            return measured(f"runtime {action}", work)
         prefix = f"OCI runtime {action} failed: "
         try:
-            return work()
+            return measured(f"runtime {action}", work)
         except ExecFailed as error:
             failure: ClocheError = ExecFailed(f"{prefix}{error}", error.errno)
         except ClocheError as error:

@@ -30,6 +30,7 @@ from cloche.runtime.failures import ExecFailed
 from cloche.runtime.sealed import adopt_init, sealed_init
 from cloche.shim.claims import CLAIMS
 from cloche.shim.driver import Created, Spawned
+from cloche.shim.following import carried
 from cloche.shim.lanes import Lane
 from cloche.shim.loop import READ
 from cloche.spec.document import dumps, loads
@@ -79,7 +80,7 @@ class ErrandLane:
 
         keep: descriptors that work() uses. brief: it touches little, and a thread does it.
         """
-        self._waiting.append((work, done, keep, brief))
+        self._waiting.append((carried(work), done, keep, brief))
         if not self._busy:
             self._next()
 

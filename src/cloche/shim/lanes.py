@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 
 from cloche.errors import ResourceExhausted
+from cloche.shim.following import carried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Lane:
 
         keep, brief: what `errands.ErrandLane` has to know.
         """
+        work = carried(work)
         with self._lock:
             self._work.append((work, done))
             if self._idle:

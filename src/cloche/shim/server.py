@@ -200,9 +200,10 @@ class _Connection:
         self._last_stream = frame.stream
         self.calls[frame.stream] = call
         if "traceparent" in call.metadata:
-            from cloche.shim.traced import begin
+            from cloche.shim.traced import begin, within
 
             call.span = begin(call.metadata, request.service, request.method)
+            handler = within(call.span, handler)
         try:
             empty = method.client_streaming and frame.flags & REMOTE_OPEN and not request.payload
             handler(None if empty else method.request.decode(request.payload), call)

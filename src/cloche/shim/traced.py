@@ -11,6 +11,9 @@ from cloche.wire.tracing import SERVER, Span
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
+
+    from cloche.shim.server import Call, Handler
 
 
 class _Daemon:
@@ -37,3 +40,18 @@ def begin(metadata: Mapping[str, str], service: str, method: str) -> Span | None
         return None
     attributes = {"rpc.system": "ttrpc", "rpc.service": service, "rpc.method": method}
     return Span(_Daemon(path), f"{service}/{method}", SERVER, parent, attributes)
+
+
+def within(span: Span | None, handler: Handler) -> Handler:
+    """A handler whose work has the span for a parent. The span itself ends with the call."""
+    if span is None:
+        return handler
+
+    def handle(request: Any, call: Call) -> None:
+        token = tracing.CURRENT.set(span)
+        try:
+            handler(request, call)
+        finally:
+            tracing.CURRENT.reset(token)
+
+    return handle

@@ -9,14 +9,16 @@
 from __future__ import annotations
 
 import os
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from time import time_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Protocol, Self
+    from typing import Protocol, Self, TypeVar
+
+    _T = TypeVar("_T")
 
     class Recorder(Protocol):
         """Where spans go that have ended."""
@@ -154,6 +156,14 @@ class _Nothing:
 NOTHING = _Nothing()
 CURRENT: ContextVar[Span | None] = ContextVar("span", default=None)
 """What is being done, where it is traced."""
+
+
+def carried(work: Callable[[], _T]) -> Callable[[], _T]:
+    """Work for another thread or process, that has what is being done here for a parent."""
+    if CURRENT.get() is None:
+        return work
+    context = copy_context()
+    return lambda: context.run(work)
 
 
 def span(name: str, kind: int = INTERNAL, **attributes: str | int) -> Span | _Nothing:
