@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,3 +147,14 @@ def test_nothing_else_is_found_there(cloched: Measured) -> None:
     request = urllib.request.Request(f"http://127.0.0.1:{cloched.port}/v1/metrics", b"x")
     with pytest.raises(urllib.error.HTTPError, match="405"):
         urllib.request.urlopen(request, timeout=20)
+
+
+def test_calls_of_cri_have_containerds_names_too(cloched: Measured) -> None:
+    with grpc.insecure_channel(f"unix:{cloched.address}") as channel:
+        channel.unary_unary("/runtime.v1.RuntimeService/ListContainers")(b"", timeout=20)
+        with pytest.raises(grpc.RpcError):
+            channel.unary_unary("/runtime.v1.ImageService/PullImage")(b"", timeout=20)
+    lines = asked(cloched.port).splitlines()
+    assert "containerd_cri_container_list_seconds_count 1" in lines
+    assert 'containerd_cri_sandboxed_image_pulls_total{status="failure"} 1' in lines
+    assert "containerd_cri_sandboxed_in_progress_image_pulls_total 0" in lines

@@ -21,8 +21,12 @@ _CODES = (
 )
 
 
-class _Method:
-    """What is known of one method."""
+class MethodMetrics:
+    """What is known of one method.
+
+    started, received, sent: calls, and messages of and for clients. handled: calls that are over, by code.
+    took: how long they took.
+    """
 
     def __init__(self, route: Route) -> None:
         method = route.method
@@ -42,7 +46,7 @@ class _Counting:
 
     __slots__ = ("_began", "_method", "span")
 
-    def __init__(self, method: _Method) -> None:
+    def __init__(self, method: MethodMetrics) -> None:
         self._method = method
         self.span = None
         self._began = perf_counter()
@@ -64,15 +68,19 @@ class CallMetrics:
 
     def __init__(self, *, histogram: bool) -> None:
         self._histogram = histogram
-        self._methods: dict[tuple[str, str], _Method] = {}
+        self._methods: dict[tuple[str, str], MethodMetrics] = {}
 
     def began(self, route: Route, metadata: Mapping[str, Sequence[str]]) -> _Counting:
         """See Observer."""
         key = (route.service.full_name, route.method.name)
         method = self._methods.get(key)
         if method is None:
-            method = self._methods[key] = _Method(route)
+            method = self._methods[key] = MethodMetrics(route)
         return _Counting(method)
+
+    def of(self, service: str, method: str) -> MethodMetrics | None:
+        """What is known of a method; None where nobody has called it."""
+        return self._methods.get((service, method))
 
     def families(self) -> Iterator[Family]:
         """The counters as they are now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloche.daemon import process_metrics
+from cloche.daemon import cri_metrics, process_metrics
 from cloche.daemon.call_metrics import CallMetrics
 from cloche.daemon.task_metrics import TaskMetrics
 from cloche.spec.record import Record
@@ -37,7 +37,8 @@ class Measuring:
     async def text(self) -> bytes:
         """Everything as it is now, as Prometheus reads it."""
         of_tasks = await self._tasks.families() if self._tasks is not None else []
-        own = (*process_metrics.families(), *self._of_collections(), *self.calls.families())
+        own = (*process_metrics.families(), *self._of_collections(), *cri_metrics.families(self.calls))
+        own += tuple(self.calls.families())
         return prometheus.encode((*own, *of_tasks))
 
     def _of_collections(self) -> tuple[Family, Family]:
