@@ -161,7 +161,7 @@ class Stand:
 
     def from_neighbour(self, address: str, port: int) -> bytes:
         """What a server says to the neighbour; nothing where it is not reached."""
-        command = ["nsenter", f"--net={self.neighbour}", "busybox", "nc", "-w", "2", address, str(port)]
+        command = ["nsenter", f"--net={self.neighbour}", "busybox", "nc", "-w", "1", address, str(port)]
         result = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=20
         )
