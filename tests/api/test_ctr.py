@@ -241,6 +241,14 @@ def test_programs_are_installed_out_of_an_image(daemon: Ctrd, ours: tuple[str, .
     assert b"--replace" in again.stderr
 
 
+def test_a_runtime_says_what_it_is(running: Cloched, ours: tuple[str, ...]) -> None:
+    done = said(ours, running, "plugins", "inspect-runtime")
+    assert done.returncode == 0, done.stderr
+    assert "version" in json.loads(done.stdout)
+    missing = said(ours, running, "plugins", "inspect-runtime", "--runtime", "io.containerd.nobody.v7")
+    assert b"nobody" in missing.stderr
+
+
 def test_mistakes_are_told_in_one_line(running: Cloched, ours: tuple[str, ...]) -> None:
     for words, told in (
         (("images", "explode"), "unknown command"),

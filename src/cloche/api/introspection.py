@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import uuid
 
 from cloche.api.plugins import fields
-from cloche.errors import NotFound
+from cloche.engine.tasks.runtimes import shim_binary
+from cloche.errors import NotFound, Unavailable
 from cloche.spec import filters
+from cloche.wire.messages.bootstrap import RuntimeInfo, RuntimeRequest
+from cloche.wire.messages.google import Any
 from cloche.wire.messages.introspection import (
     INTROSPECTION,
     PluginInfoRequest,
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from cloche.wire.messages.google import Empty
     from cloche.wire.messages.introspection import Plugin
 
+_INFO_TIMEOUT_S = 10.0
 IDENTITY_FILE = "io.cloche.uuid"
 
 
@@ -45,16 +50,36 @@ class IntrospectionService:
         chosen = filters.parse(request.filters)
         return PluginsResponse(plugins=[each for each in self._plugins if chosen.matches(fields(each))])
 
-    def plugin_info(self, call: Call, request: PluginInfoRequest) -> PluginInfoResponse:
-        """One part."""
+    async def plugin_info(self, call: Call, request: PluginInfoRequest) -> PluginInfoResponse:
+        """One part; of the runtimes, what one says of itself that the options name."""
         for each in self._plugins:
             if (each.type, each.id) == (request.type, request.id):
-                return PluginInfoResponse(plugin=each)
+                asked = request.options
+                extra = None
+                if asked is not None and asked.type_name == RuntimeRequest.FULL_NAME:
+                    extra = await call.run(_runtime_info, RuntimeRequest.decode(asked.value))
+                return PluginInfoResponse(plugin=each, extra=extra)
         raise NotFound(f"plugin {request.type}.{request.id}: not found")
 
     def server(self, call: Call, request: Empty) -> ServerResponse:
         """Identity, process, and its pid namespace."""
         return ServerResponse(uuid=self._uuid, pid=os.getpid(), pidns=os.stat("/proc/self/ns/pid").st_ino)
+
+
+def _runtime_info(request: RuntimeRequest) -> Any:
+    """What a shim's command answers to `-info`. Raises NotFound, InvalidArgument, Unavailable."""
+    binary = shim_binary(request.runtime_path)
+    given = request.options.encode() if request.options else b""
+    try:
+        done = subprocess.run(
+            [binary, "-info"], input=given, capture_output=True, timeout=_INFO_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"runtime {request.runtime_path!r}: {binary} -info: {error}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()[:1000]
+        raise Unavailable(f"runtime {request.runtime_path!r}: {binary} -info: {said}")
+    return Any(type_url=RuntimeInfo.FULL_NAME, value=done.stdout)
 
 
 def identity(root: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloche.api import checkpoints
 from cloche.api.containers import missing, options_of
 from cloche.errors import ClocheError, DeadlineExceeded, InvalidArgument, NotFound, Unavailable
 from cloche.spec import filters
@@ -10,6 +11,7 @@ from cloche.store import containers as store
 from cloche.wire.messages import task as shim_messages
 from cloche.wire.messages import tasks as messages
 from cloche.wire.messages.google import Any, Empty, Timestamp
+from cloche.wire.messages.runc_options import CheckpointOptions
 from cloche.wire.messages.types import Metric, Process
 
 TYPE_CHECKING = False
@@ -58,15 +60,42 @@ class Tasks:
             stderr=request.stderr,
         )
         options = request.options if request.options and request.options.value else options_of(row)
-        pid = await self._manager.create(
-            call.namespace,
-            asked,
-            runtime=request.runtime_path or row.runtime,
-            spec=row.spec,
-            options=options,
-            sandbox=row.sandbox,
-        )
+        try:
+            if request.checkpoint is not None:
+                asked.checkpoint = await call.run(checkpoints.directory, self._host.all().state)
+                await call.run(checkpoints.extract, self._host, call, request.checkpoint, asked.checkpoint)
+            pid = await self._manager.create(
+                call.namespace,
+                asked,
+                runtime=request.runtime_path or row.runtime,
+                spec=row.spec,
+                options=options,
+                sandbox=row.sandbox,
+            )
+        finally:
+            if asked.checkpoint:
+                await call.run(checkpoints.discard, asked.checkpoint)
         return messages.CreateTaskResponse(container_id=row.id, pid=pid)
+
+    async def checkpoint(
+        self, call: Call, request: messages.CheckpointTaskRequest
+    ) -> messages.CheckpointTaskResponse:
+        """Write a task's processes down: into a folder that the options name, else into the content store."""
+        row = self._container(call, request.container_id)
+        shim = await self._shim(call, row.id)
+        given = request.options
+        fits = given is not None and given.type_name == CheckpointOptions.FULL_NAME
+        path = CheckpointOptions.decode(given.value).image_path if given is not None and fits else ""
+        files = "" if path else await call.run(checkpoints.directory, self._host.all().state)
+        try:
+            asked = shim_messages.CheckpointTaskRequest(id=row.id, path=path or files, options=given)
+            await shim.call("Checkpoint", asked)
+            if path:
+                return messages.CheckpointTaskResponse()
+            made = await call.run(checkpoints.store, self._host, call, row, files)
+            return messages.CheckpointTaskResponse(descriptors=made)
+        finally:
+            await call.run(checkpoints.discard, files)
 
     async def start(self, call: Call, request: messages.StartRequest) -> messages.StartResponse:
         """Start a task or one of its further processes."""
