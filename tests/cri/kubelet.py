@@ -14,6 +14,7 @@ from cloche.wire.services.cri import IMAGES, RUNTIME
 from tests import peers
 from tests.daemons import Cloched, Registry
 
+PLUGINS = "/usr/lib/cni"
 CONFIG = """version = 3
 [plugins."io.containerd.cri.v1.images"]
 stats_collect_period = 0
@@ -25,7 +26,7 @@ restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 [plugins."io.containerd.cri.v1.runtime".cni]
 conf_dir = "{directory}/net"
-bin_dirs = ["/usr/lib/cni"]
+bin_dirs = ["{plugins}"]
 {more}
 """
 
@@ -34,14 +35,21 @@ class KubernetesNode(Cloched):
     """cloched with a configuration of its own.
 
     flags: further words of its command line. images, more: further lines, about images and at the end.
+    plugins: where CNI's are.
     """
 
     def __init__(
-        self, directory: Path, *, flags: tuple[str, ...] = (), images: str = "", more: str = ""
+        self,
+        directory: Path,
+        *,
+        flags: tuple[str, ...] = (),
+        images: str = "",
+        more: str = "",
+        plugins: str = PLUGINS,
     ) -> None:
         self._flags = flags
         self.config = directory / "config.toml"
-        self.config.write_text(CONFIG.format(directory=directory, images=images, more=more))
+        self.config.write_text(CONFIG.format(directory=directory, images=images, more=more, plugins=plugins))
         super().__init__(directory)
 
     def command(self) -> list[str]:

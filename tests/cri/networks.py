@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tests import peers
-
-_PLUGINS = "/usr/lib/cni"
+from tests.cri.kubelet import PLUGINS
 
 
 def network(directory: Path) -> None:
     """Have a node's pods be in a network that leaves no link behind. directory: the node's."""
-    if not Path(_PLUGINS, "ptp").exists():
+    if not Path(PLUGINS, "ptp").exists():
         peers.unavailable("needs CNI plugins: apt-get install containernetworking-plugins")
     ipam = {"type": "host-local", "subnet": "10.87.93.0/24", "dataDir": str(directory / "addresses")}
     plugins: list[dict[str, Any]] = [{"type": "ptp", "ipam": ipam}]
