@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloche.cri import pod_spec
 from cloche.spec.mount import Mount
 
 TYPE_CHECKING = False
@@ -21,9 +22,13 @@ class PodRoot:
         self._images = images
         self._files = files
 
-    def words(self) -> list[str]:
+    def _image(self, pod: Pod) -> str:
+        """The pause image; "" for our own program, which needs no files with the pod's own users."""
+        return "" if pod_spec.user_namespace(pod) is not None else self._host.settings.pause_image
+
+    def words(self, pod: Pod) -> list[str]:
         """What the holder executes. Raises NotFound where the pause image is not here."""
-        name = self._host.settings.pause_image
+        name = self._image(pod)
         if not name:
             return ["/pause"]
         config = self._images.need(name).config
@@ -31,14 +36,15 @@ class PodRoot:
 
     def make(self, pod: Pod) -> tuple[Mount, ...]:
         """What to mount for a pod. Raises NotFound where the pause image is not here."""
-        name = self._host.settings.pause_image
+        name = self._image(pod)
         if not name:
             return (Mount("bind", self._files.holder_root(), ("rbind", "ro")),)
         image = self._images.need(name)
         context = self._host.context
         snapshotter = context.snapshotter(self._host.settings.snapshotter)
         with context.metadata.write() as tx:
-            snapshotter.view(tx, pod.id, image.found.chain_id or None)
+            # Not a view: runtimes make the places of mounts in it, before it becomes read-only.
+            snapshotter.prepare(tx, pod.id, image.found.chain_id or None)
         with context.metadata.read() as tx:
             return snapshotter.mounts(tx, pod.id)
 

@@ -118,7 +118,7 @@ class Pods:
 
     async def _make(self, pod: Pod, handler: Handler, work: Work) -> str:
         pod.kept.created_at = clock.now()
-        words = await self._pause(work)
+        words = await self._pause(pod, work)
         if pod.namespaces.network != NODE and self._is_made_before(pod, handler):
             pod.kept.netns = self._files.netns(pod.id)
         spec = pod_spec.build(pod, handler, self._host.settings, words)
@@ -156,14 +156,14 @@ class Pods:
         """Whether its network namespace has to be there for the runtime."""
         return pod_spec.user_namespace(pod) is None and not self._handlers.is_builtin(handler)
 
-    async def _pause(self, work: Work) -> list[str]:
+    async def _pause(self, pod: Pod, work: Work) -> list[str]:
         """What the holder executes; the configured pause image is fetched where it is not here yet."""
         try:
-            words: list[str] = await self._host.run(self._root.words)
+            words: list[str] = await self._host.run(self._root.words, pod)
         except NotFound:
             work.enter("pulling the pause image")
             await self._puller.pull(self._host.settings.pause_image, None)
-            words = await self._host.run(self._root.words)
+            words = await self._host.run(self._root.words, pod)
         return words
 
     def _begin(self, pod: Pod, spec: object, handler: Handler) -> tuple[Mount, ...]:
