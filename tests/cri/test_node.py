@@ -157,7 +157,7 @@ def test_lists_are_streamed_as_well(pod: Pod, kubelet: Kubelet, image: str) -> N
         assert wanted in found
 
 
-@pytest.mark.parametrize("runtime", ["runc", "crun"])
+@pytest.mark.parametrize("runtime", ["runc", "crun", "runsc"])
 def test_other_runtimes_run_pods_by_their_handlers(
     short: Path, runtime: str, registry: Any, layout: Path
 ) -> None:

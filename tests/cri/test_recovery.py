@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cloche.errors import ClocheError
 from cloche.wire.messages.cri import containers, pods
+from tests import leftovers
 from tests.cri.conftest import IMAGE
-from tests.cri.kubelet import Kubelet, KubernetesNode, push
+from tests.cri.kubelet import Kubelet, KubernetesNode, push, require
 from tests.cri.pods import Pod, container_config, pod_config
 from tests.daemons import Registry
 from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[KubernetesNode]:
+    """A node that is killed again and again."""
+    require()
+    directory = tempfile.mkdtemp(prefix="k-")
+    with KubernetesNode(Path(directory)) as killed:
+        yield killed
+    leftovers.remove_tree(directory)
+
+
+@pytest.fixture(scope="module")
+def image(node: KubernetesNode, registry: Registry, layout: Path) -> str:
+    """An image that is on that node."""
+    with Kubelet(node.address) as client:
+        return client.pull(push(registry, layout, IMAGE))
+
+
+@pytest.fixture
+def short(node: KubernetesNode) -> Path:
+    """The node's directory."""
+    return node.directory
 
 
 def listed(client: Kubelet) -> tuple[int, int]:
@@ -24,52 +50,51 @@ def listed(client: Kubelet) -> tuple[int, int]:
 
 
 def test_what_ran_is_found_again_and_what_ended_meanwhile_has_its_code(
-    short: Path, registry: Registry, layout: Path
+    node: KubernetesNode, short: Path, image: str
 ) -> None:
-    with KubernetesNode(short) as node:
-        with Kubelet(node.address) as client:
-            image = client.pull(push(registry, layout, IMAGE))
-            pod = Pod(client, pod_config(short / "logs"))
-            stays = pod.run(container_config(image, "sleep 1000"))
-            flag = short / "go"
-            flag.mkdir()
-            mount = containers.Mount(container_path="/go", host_path=str(flag))
-            ends = pod.run(
-                container_config(image, "while [ ! -e /go/now ]; do sleep .05; done; exit 9", mounts=[mount])
-            )
-            waits = pod.create(container_config(image, "true"))
-        node.kill()
-        (flag / "now").touch()
-        node.start()
-        with Kubelet(node.address) as client:
-            pod.kubelet = client
-            assert pod.status().status.state == pods.READY
-            assert stays.status().state == containers.RUNNING
-            assert stays.execute("echo", "there").stdout == b"there\n"
-            assert ends.ended().exit_code == 9
-            waits.start()
-            assert waits.ended().exit_code == 0
-            pod.remove()
-            assert listed(client) == (0, 0)
+    with Kubelet(node.address) as client:
+        pod = Pod(client, pod_config(short / "logs"))
+        stays = pod.run(container_config(image, "sleep 1000"))
+        flag = short / "go"
+        flag.mkdir()
+        mount = containers.Mount(container_path="/go", host_path=str(flag))
+        ends = pod.run(
+            container_config(image, "while [ ! -e /go/now ]; do sleep .05; done; exit 9", mounts=[mount])
+        )
+        waits = pod.create(container_config(image, "true"))
+    node.kill()
+    (flag / "now").touch()
+    node.start()
+    with Kubelet(node.address) as client:
+        pod.kubelet = client
+        assert pod.status().status.state == pods.READY
+        assert stays.status().state == containers.RUNNING
+        assert stays.execute("echo", "there").stdout == b"there\n"
+        assert ends.ended().exit_code == 9
+        waits.start()
+        assert waits.ended().exit_code == 0
+        pod.remove()
+        assert listed(client) == (0, 0)
     assert not (short / "root/cri/containers").exists() or not list((short / "root/cri/containers").iterdir())
 
 
 @pytest.mark.parametrize("fault", ["cri.pod-begun", "cri.pod-created"])
-def test_a_pod_that_was_never_made_is_gone_with_the_next_daemon(short: Path, fault: str) -> None:
-    with KubernetesNode(short) as node:
-        node.stop()
-        node.start(fault=fault)
-        config = pod_config(short / "logs")
-        with Kubelet(node.address) as client, pytest.raises(ClocheError):
-            Pod(client, config)
-        node.process.wait(10)
-        node.start()
-        with Kubelet(node.address) as client:
-            assert listed(client) == (0, 0)
-            pod = Pod(client, config)
-            pod.remove()
-        assert not list((short / "state/io.containerd.runtime.v2.task/k8s.io").iterdir())
-        assert str(short) not in Path("/proc/self/mounts").read_text()
+def test_a_pod_that_was_never_made_is_gone_with_the_next_daemon(
+    node: KubernetesNode, short: Path, fault: str
+) -> None:
+    node.stop()
+    node.start(fault=fault)
+    config = pod_config(short / "logs")
+    with Kubelet(node.address) as client, pytest.raises(ClocheError):
+        Pod(client, config)
+    node.process.wait(10)
+    node.start()
+    with Kubelet(node.address) as client:
+        assert listed(client) == (0, 0)
+        pod = Pod(client, config)
+        pod.remove()
+    assert not list((short / "state/io.containerd.runtime.v2.task/k8s.io").iterdir())
+    assert str(short) not in Path("/proc/self/mounts").read_text()
 
 
 @pytest.mark.parametrize(
@@ -83,34 +108,31 @@ def test_a_pod_that_was_never_made_is_gone_with_the_next_daemon(short: Path, fau
     ],
 )
 def test_a_containers_life_goes_on_after_a_kill(
-    short: Path, registry: Registry, layout: Path, fault: str, state: int | None
+    node: KubernetesNode, short: Path, image: str, fault: str, state: int | None
 ) -> None:
     config = pod_config(short / "logs")
-    with KubernetesNode(short) as node:
-        with Kubelet(node.address) as client:
-            image = client.pull(push(registry, layout, IMAGE))
-        node.stop()
-        node.start(fault=fault)
-        command = container_config(image, "exit 4")
-        with Kubelet(node.address) as client:
-            pod = Pod(client, config)
-            try:
-                container = pod.run(command)
-                container.ended()
-                pod.stop()
-            except ClocheError:
-                pass  # which is when the daemon died
-        node.process.wait(10)
-        node.start()
-        with Kubelet(node.address) as client:
-            pod.kubelet = client
-            found = client("ListContainers", containers.ListContainersRequest()).containers
-            assert [each.state for each in found] == ([state] if state is not None else [])
-            if state in (None, containers.CREATED):
-                container = pod.create(command)
-                container.start()
-                wait_until(lambda: container.status().state == containers.EXITED)
-                assert container.status().exit_code == 4
-            pod.remove()
-            assert listed(client) == (0, 0)
-        assert not list((short / "state/io.containerd.runtime.v2.task/k8s.io").iterdir())
+    node.stop()
+    node.start(fault=fault)
+    command = container_config(image, "exit 4")
+    with Kubelet(node.address) as client:
+        pod = Pod(client, config)
+        try:
+            container = pod.run(command)
+            container.ended()
+            pod.stop()
+        except ClocheError:
+            pass  # which is when the daemon died
+    node.process.wait(10)
+    node.start()
+    with Kubelet(node.address) as client:
+        pod.kubelet = client
+        found = client("ListContainers", containers.ListContainersRequest()).containers
+        assert [each.state for each in found] == ([state] if state is not None else [])
+        if state in (None, containers.CREATED):
+            container = pod.create(command)
+            container.start()
+            wait_until(lambda: container.status().state == containers.EXITED)
+            assert container.status().exit_code == 4
+        pod.remove()
+        assert listed(client) == (0, 0)
+    assert not list((short / "state/io.containerd.runtime.v2.task/k8s.io").iterdir())

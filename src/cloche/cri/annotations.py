@@ -23,10 +23,14 @@ def of_pod(pod: Pod) -> dict[str, str]:
     }
 
 
-def of_container(pod: Pod, metadata: ContainerMetadata, image: str) -> dict[str, str]:
-    """Of a container."""
+def of_container(pod: Pod, metadata: ContainerMetadata, image: str, *, typed: bool) -> dict[str, str]:
+    """Of a container.
+
+    typed: whether it says that it is one of a pod. runsc then puts it into the sandbox of the pod's holder,
+    without a process that whoever executed runsc could wait for: so only its own shim may be told.
+    """
     return {
-        f"{_PREFIX}container-type": "container",
+        **({f"{_PREFIX}container-type": "container"} if typed else {}),
         f"{_PREFIX}container-name": metadata.name,
         f"{_PREFIX}image-name": image,
         **_of_both(pod),

@@ -70,7 +70,12 @@ def build(
     if security.privileged and not _sandbox_is_privileged(facts.pod):
         raise InvalidArgument("no privileged container allowed in sandbox")
     held = _capabilities(security)
-    annotations = of_container(facts.pod, config.metadata or ContainerMetadata(), facts.image_name)
+    annotations = of_container(
+        facts.pod,
+        config.metadata or ContainerMetadata(),
+        facts.image_name,
+        typed=not facts.handler.binary_name,
+    )
     passed = passed_on(facts.pod.config.annotations, facts.handler.pod_annotations) | passed_on(
         config.annotations, facts.handler.container_annotations
     )

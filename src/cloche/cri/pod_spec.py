@@ -5,8 +5,9 @@ from __future__ import annotations
 from cloche.cri import oom_score
 from cloche.cri.annotations import of_pod, passed_on
 from cloche.cri.pod_files import hostname
-from cloche.engine import seccomp_profile, specification
+from cloche.engine import devices, seccomp_profile, specification
 from cloche.engine.capabilities import DEFAULT
+from cloche.engine.options import Options
 from cloche.wire.messages.cri.values import NODE, POD
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from cloche.cri.inventory import Pod
     from cloche.cri.settings import Handler, Settings
-    from cloche.spec.config import Config, Mount, Namespace
+    from cloche.spec.config import Config, Mount, Namespace, Resources
     from cloche.spec.config import IDMapping as Mapping
     from cloche.wire.messages.cri.values import IDMapping, UserNamespace
 
@@ -55,7 +56,7 @@ def build(pod: Pod, handler: Handler, settings: Settings, words: list[str]) -> C
         "linux": {
             "cgroupsPath": cgroups_path(pod, pod.id, systemd=handler.systemd_cgroup),
             "namespaces": namespaces(pod),
-            "resources": {"devices": [{"allow": False, "access": "rwm"}], "cpu": {"shares": 2}},
+            "resources": _limits(handler),
             "seccomp": _filter(),
             "maskedPaths": specification.masked_paths(),
             "readonlyPaths": list(specification.READONLY),
@@ -70,6 +71,15 @@ def build(pod: Pod, handler: Handler, settings: Settings, words: list[str]) -> C
     if users is not None:
         linux["uidMappings"], linux["gidMappings"] = mappings(users.uids), mappings(users.gids)
     return config
+
+
+def _limits(handler: Handler) -> Resources:
+    """What only waits needs next to no time; of other runtimes (runsc) it may be the whole pod."""
+    _, rules = devices.build(Options())
+    limits: Resources = {"devices": rules}
+    if not handler.binary_name:
+        limits["cpu"] = {"shares": 2}
+    return limits
 
 
 def user_namespace(pod: Pod) -> UserNamespace | None:

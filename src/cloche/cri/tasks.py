@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cloche.cri.settings import NAMESPACE
 from cloche.errors import ClocheError, NotFound, Unavailable
 from cloche.wire.messages import task as messages
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from cloche.spec.mount import Mount
 
 _SIGKILL = 9
+_UNKILLED_S = 2.0
 UNKNOWN_EXIT = 255
 
 
@@ -117,10 +120,15 @@ class Tasks:
 
     async def destroy(self, task_id: str) -> None:
         """Kill a task, whatever it does, and forget it."""
+        patience_s = None
         try:
             await self.kill(task_id, _SIGKILL, everyone=True)
-            await self.wait(task_id)
         except ClocheError:
             # Some runtimes signal nothing that was not started, and delete it as it is.
+            patience_s = _UNKILLED_S
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.wait(task_id)
+        except TimeoutError:
             pass
         await self.delete(task_id)
