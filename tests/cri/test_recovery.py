@@ -49,20 +49,21 @@ def listed(client: Kubelet) -> tuple[int, int]:
     )
 
 
+@pytest.mark.parametrize("how", ["kill", "stop"])
 def test_what_ran_is_found_again_and_what_ended_meanwhile_has_its_code(
-    node: KubernetesNode, short: Path, image: str
+    node: KubernetesNode, short: Path, image: str, how: str
 ) -> None:
     with Kubelet(node.address) as client:
         pod = Pod(client, pod_config(short / "logs"))
         stays = pod.run(container_config(image, "sleep 1000"))
-        flag = short / "go"
+        flag = short / f"go-{how}"
         flag.mkdir()
         mount = containers.Mount(container_path="/go", host_path=str(flag))
         ends = pod.run(
             container_config(image, "while [ ! -e /go/now ]; do sleep .05; done; exit 9", mounts=[mount])
         )
         waits = pod.create(container_config(image, "true"))
-    node.kill()
+    getattr(node, how)()
     (flag / "now").touch()
     node.start()
     with Kubelet(node.address) as client:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cloche.cri.handlers import Handlers
     from cloche.cri.host import Host
     from cloche.cri.inventory import Inventory, Pod
-    from cloche.cri.joining import Joining
+    from cloche.cri.joining import Joining, Work
     from cloche.cri.measuring import Measuring
     from cloche.cri.tasks import Ended, Tasks
     from cloche.wire.messages.cri.containers import ContainerConfig
@@ -99,7 +99,13 @@ class Containers:
 
     async def start(self, container: Container) -> None:
         """Start a container. Raises FailedPrecondition unless it was made and never started."""
+        what = f"starting container {container.id[:12]}"
+        await self._joining.run(("start", container.id), what, lambda work: self._start_once(container, work))
+
+    async def _start_once(self, container: Container, work: Work) -> str:
+        """To its end, whether or not somebody waits for it: what runs is watched."""
         async with container.changing:
+            work.enter("making its processes")
             if container.state != CREATED:
                 name = "running" if container.state == RUNNING else "exited"
                 raise FailedPrecondition(f"container {container.id}: is in {name} state: cannot be started")
@@ -114,6 +120,7 @@ class Containers:
             await self._inventory.save_container(container, durable=False)
         self.watch(container)
         self._events.started_container(container)
+        return container.id
 
     async def _start(self, container: Container, pod: Pod) -> None:
         handler = self._handlers.get(pod.kept.handler)

@@ -130,6 +130,14 @@ class Inventory:
         if pod := self.pods.get(container.kept.pod):
             pod.containers.pop(container.id, None)
 
+    def stop_watching(self) -> None:
+        """Let go of all of them: this daemon ends."""
+        watchers = [pod.watcher for pod in self.pods.values()]
+        watchers += [container.watcher for container in self.containers.values()]
+        for watcher in watchers:
+            if watcher is not None:
+                watcher.cancel()
+
     def pod(self, text: str) -> Pod:
         """The pod of an id, or of the beginning of one. Raises NotFound, InvalidArgument."""
         return _find(self.pods, text, "sandbox")

@@ -90,7 +90,11 @@ class Cri:
         await self._server.start()
 
     async def close(self) -> None:
-        """Hang up on those who are connected with containers; everything runs on."""
+        """Hang up on those who are connected with containers; everything runs on.
+
+        Nobody watches any more: that the connections to the shims end now says nothing about containers.
+        """
+        self._inventory.stop_watching()
         await self._server.stop()
 
 
