@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from itertools import count
 
-from bench import daemon, runtimes, shims, volume
+from bench import daemon, pods, runtimes, shims, volume
 from bench.measure import Work, command, side_by_side
 from bench.stage import Stage
 from bench.table import Row
@@ -98,12 +98,14 @@ ALL: dict[str, Callable[[Stage, int], list[Row]]] = {
     "daemon": daemon.rows,
     "shim": shims.work,
     "shim-memory": shims.memory_of_some,
+    "pods": pods.rows,
 }
 """What is measured where no name is given."""
 
 ON_REQUEST: dict[str, Callable[[Stage, int], list[Row]]] = {
     "shim-memory-500": shims.memory_of_many,
     "shim-probes": shims.probes,
+    "pods-250": pods.many,
     "volume": volume.rows,
 }
 """What takes minutes: measured where it is named."""

@@ -177,10 +177,10 @@ class Node(Ctrd):
         return f"unix://{self.address}"
 
     def crictl(
-        self, *arguments: str, timeout_s: float = 60, stdin: str = ""
+        self, *arguments: str, timeout_s: float = 200, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run the real crictl; the result is not checked."""
-        command = [tool("crictl"), "--timeout", "60s", "--runtime-endpoint", self.endpoint, *arguments]
+        command = [tool("crictl"), "--timeout", "100s", "--runtime-endpoint", self.endpoint, *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, check=False, input=stdin
         )
