@@ -56,7 +56,7 @@ def build(pod: Pod, handler: Handler, settings: Settings, words: list[str]) -> C
         "linux": {
             "cgroupsPath": cgroups_path(pod, pod.id, systemd=handler.systemd_cgroup),
             "namespaces": namespaces(pod),
-            "resources": _limits(handler),
+            "resources": _limits(pod, handler),
             "seccomp": _filter(),
             "maskedPaths": specification.masked_paths(),
             "readonlyPaths": list(specification.READONLY),
@@ -73,11 +73,15 @@ def build(pod: Pod, handler: Handler, settings: Settings, words: list[str]) -> C
     return config
 
 
-def _limits(handler: Handler) -> Resources:
-    """What only waits needs next to no time; of other runtimes (runsc) it may be the whole pod."""
+def _limits(pod: Pod, handler: Handler) -> Resources:
+    """What only waits needs next to no time; of other runtimes (runsc) it may be the whole pod.
+
+    Without a parent it stands beside all of the machine's, and on a busy one a small share would make
+    its beginning take seconds.
+    """
     _, rules = devices.build(Options())
     limits: Resources = {"devices": rules}
-    if not handler.binary_name:
+    if not handler.binary_name and pod.linux.cgroup_parent:
         limits["cpu"] = {"shares": 2}
     return limits
 
