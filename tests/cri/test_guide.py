@@ -217,7 +217,7 @@ def test_what_a_container_says_is_in_its_log(world: World) -> None:
     assert (done.stdout, done.stderr.splitlines()[-1]) == ("one\nthree", "two")
 
 
-@pytest.mark.parametrize("handler", ["cloche", "runc", "crun"])
+@pytest.mark.parametrize("handler", ["cloche", "runc", "crun", "runsc"])
 def test_each_handler_runs_a_pod(world: World, handler: str) -> None:
     container = world.run(world.container("sh", "-c", "echo by hand; sleep 100"), world.pod(), "-r", handler)
     assert handler in world.ok("pods")
