@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from bench.accounts import account
 from bench.measure import Work, command, side_by_side
 from bench.stage import Stage
 from bench.table import Row
@@ -26,6 +27,8 @@ NAMESPACE = "default"
 
 START_LIMIT_S = 0.005
 OUTPUT_BYTES = 1_000_000
+# After so long our workers have ended, and what they are forked of.
+REST_S = 25.0
 
 
 def work(stage: Stage, rounds: int) -> list[Row]:
@@ -104,31 +107,58 @@ def memory_of_many(stage: Stage, _: int) -> list[Row]:
 
 
 def memory(stage: Stage, number: int) -> list[Row]:
-    """What the shims take for each container, the warm parent counted, once they have done some work."""
-    taken = []
+    """What the shims take for each container, all that is theirs counted, once they have done some work.
+
+    Right after the last of them has done it; and when they have had nothing to do for a while.
+    """
+    busy, resting = [], []
     for runtime in (OURS, THEIRS):
         with containers(stage, runtime, number) as names:
             for name in names:
                 _touch(stage, name)
-            taken.append(sum(map(_pss_bytes, _processes(stage, runtime))) / number)
-    return [Row(f"memory a container, of {number}", "containerd-shim-runc-v2", taken, 0.6, 0.3, "KB")]
+            busy.append(_memory_bytes(stage, runtime) / number)
+            time.sleep(REST_S)
+            resting.append(_memory_bytes(stage, runtime) / number)
+    theirs = "containerd-shim-runc-v2"
+    return [
+        Row(f"memory a container, of {number}", theirs, resting, 0.6, 0.3, "KB"),
+        Row(f"memory a container, of {number}, at work", theirs, busy, None, None, "KB"),
+    ]
+
+
+def _memory_bytes(stage: Stage, runtime: str) -> float:
+    return sum(map(_pss_bytes, _processes(stage, runtime)))
 
 
 def probes(stage: Stage, _: int) -> list[Row]:
-    """The processors' time of a probe, when each of a hundred containers is probed in turn.
+    """The processors' time of a probe of each of a hundred containers: a second, or ten, after the last.
 
-    With a probe a second each, ten times as many milliseconds are the percentage of one processor.
+    All that is theirs counted, what has ended, too. With a probe a second each, ten times as many
+    milliseconds are the percentage of one processor.
     """
-    number, taken = 100, []
+    number = 100
+    often: list[float] = []
+    seldom: list[float] = []
     for runtime in (OURS, THEIRS):
-        with containers(stage, runtime, number) as names:
-            for name in names:
-                _touch(stage, name)
-            before = sum(map(_cpu_s, _processes(stage, runtime)))
-            for name in names:
-                _touch(stage, name)
-            taken.append((sum(map(_cpu_s, _processes(stage, runtime))) - before) / number)
-    return [Row(f"CPU of a probe, {number} containers", "containerd-shim-runc-v2", taken, 0.6, 0.3)]
+        with account(stage.containerd.process.pid) as used, containers(stage, runtime, number) as names:
+            for pause_s, taken in ((1.0, often), (10.0, seldom)):
+                _probe_all(stage, names, pause_s)
+                before = used.used_s()
+                for _ in range(2):
+                    _probe_all(stage, names, pause_s)
+                taken.append((used.used_s() - before) / number / 2)
+    return [
+        Row(f"CPU of a probe every {what}, {number} containers", "containerd-shim-runc-v2", taken, 0.6, 0.3)
+        for what, taken in (("second", often), ("ten seconds", seldom))
+    ]
+
+
+def _probe_all(stage: Stage, names: Sequence[str], pause_s: float) -> None:
+    """And wait for the next turn."""
+    begun = time.monotonic()
+    for name in names:
+        _touch(stage, name)
+    time.sleep(max(0.0, begun + pause_s - time.monotonic()))
 
 
 @contextmanager
@@ -185,13 +215,8 @@ def _founded_here(stage: Stage, pid: int) -> bool:
 
 def _pss_bytes(pid: int) -> float:
     """The memory of a process, what it shares counted as parts."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return float(line.split()[1]) * 1024
-    return 0.0
-
-
-def _cpu_s(pid: int) -> float:
-    """The processor's seconds that a process and its children that ended have taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # a worker that has ended meanwhile
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -20,30 +20,35 @@ enum { ENOENT = 2, EINTR = 4, EBUSY = 16 };
 
 #if defined(__x86_64__)
 enum { O_DIRECTORY = 0200000 };
-enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_getpid = 39, SYS_socket = 41, SYS_connect = 42, SYS_sendmsg = 46,
-       SYS_setsockopt = 54, SYS_execve = 59, SYS_fcntl = 72, SYS_flock = 73, SYS_geteuid = 107,
-       SYS_getdents64 = 217, SYS_exit_group = 231, SYS_openat = 257, SYS_unlinkat = 263, SYS_readlinkat = 267,
-       SYS_faccessat = 269, SYS_ppoll = 271, SYS_renameat2 = 316, SYS_statx = 332 };
+enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_rt_sigprocmask = 14, SYS_getpid = 39, SYS_socket = 41,
+       SYS_connect = 42, SYS_sendmsg = 46, SYS_recvmsg = 47, SYS_socketpair = 53, SYS_setsockopt = 54, SYS_fork = 57,
+       SYS_execve = 59, SYS_fcntl = 72, SYS_flock = 73, SYS_geteuid = 107, SYS_setpgid = 109, SYS_setsid = 112,
+       SYS_prctl = 157, SYS_getdents64 = 217, SYS_exit_group = 231, SYS_waitid = 247, SYS_openat = 257,
+       SYS_unlinkat = 263, SYS_readlinkat = 267, SYS_faccessat = 269, SYS_ppoll = 271, SYS_signalfd4 = 289,
+       SYS_dup3 = 292, SYS_pipe2 = 293, SYS_renameat2 = 316, SYS_execveat = 322, SYS_statx = 332 };
 
-static long system_call5(long number, long a, long b, long c, long d, long e)
+static long system_call6(long number, long a, long b, long c, long d, long e, long f)
 {
     long result;
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
     __asm__ volatile("syscall"
                      : "=a"(result)
-                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                      : "rcx", "r11", "memory");
     return result;
 }
 #elif defined(__aarch64__)
 enum { O_DIRECTORY = 040000 };
-enum { SYS_fcntl = 25, SYS_flock = 32, SYS_unlinkat = 35, SYS_faccessat = 48, SYS_openat = 56, SYS_close = 57,
-       SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64, SYS_ppoll = 73, SYS_readlinkat = 78, SYS_exit_group = 94,
-       SYS_getpid = 172, SYS_geteuid = 175, SYS_socket = 198, SYS_connect = 203, SYS_setsockopt = 208,
-       SYS_sendmsg = 211, SYS_execve = 221, SYS_renameat2 = 276, SYS_statx = 291 };
+enum { SYS_dup3 = 24, SYS_fcntl = 25, SYS_flock = 32, SYS_unlinkat = 35, SYS_faccessat = 48, SYS_openat = 56, SYS_close = 57,
+       SYS_pipe2 = 59, SYS_getdents64 = 61, SYS_read = 63, SYS_write = 64, SYS_ppoll = 73, SYS_signalfd4 = 74,
+       SYS_readlinkat = 78, SYS_exit_group = 94, SYS_waitid = 95, SYS_rt_sigprocmask = 135, SYS_setpgid = 154,
+       SYS_setsid = 157, SYS_prctl = 167, SYS_getpid = 172, SYS_geteuid = 175, SYS_socket = 198, SYS_socketpair = 199,
+       SYS_connect = 203, SYS_setsockopt = 208, SYS_sendmsg = 211, SYS_recvmsg = 212, SYS_clone = 220, SYS_execve = 221,
+       SYS_mmap = 222, SYS_renameat2 = 276, SYS_execveat = 281, SYS_statx = 291 };
 
-static long system_call5(long number, long a, long b, long c, long d, long e)
+static long system_call6(long number, long a, long b, long c, long d, long e, long f)
 {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
@@ -51,17 +56,23 @@ static long system_call5(long number, long a, long b, long c, long d, long e)
     register long x2 __asm__("x2") = c;
     register long x3 __asm__("x3") = d;
     register long x4 __asm__("x4") = e;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
     return x0;
 }
 #else
 #error "cloche runs on x86_64 and aarch64"
 #endif
-enum { SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434 };
+enum { SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434, SYS_close_range = 436 };
+
+static long system_call5(long number, long a, long b, long c, long d, long e)
+{
+    return system_call6(number, a, b, c, d, e, 0);
+}
 
 static long system_call(long number, long a, long b, long c, long d)
 {
-    return system_call5(number, a, b, c, d, 0);
+    return system_call6(number, a, b, c, d, 0, 0);
 }
 
 static long open_file(const char *path, int flags)

@@ -1,7 +1,7 @@
 /*
  * The commands of Cloche: find the Python they were installed for and start it with as little as
  * possible in between. (The shim's command first looks for one that runs already: warm.h.
- * Some of the runtime's are answered without: answering.h.)
+ * It also is what stays of a shim that rests: hold.h. Some of the runtime's are answered without: answering.h.)
  *
  * A console script written by pip starts Python with `site`, which reads every .pth file of the
  * environment: that alone takes longer than starting a container. This program does what `site`
@@ -15,6 +15,7 @@
  */
 
 #include "answering.h"
+#include "hold.h"
 #include "warm.h"
 
 /* Where the kernel begins: with argc, arguments and environment on the stack. */
@@ -246,6 +247,11 @@ __attribute__((noreturn, used)) static void launch(long *stack)
         fail("cannot read /proc/self/exe", "", ": is /proc mounted?");
     JOIN(bin, program);
     const char *name = cut_last(bin);
+    if (argc > 1 && (equal(argv[argc - 1], "hold") || equal(argv[argc - 1], "guard")) && begins_with(name, SHIM)) {
+        hold(program, argv, envp);
+        JOIN(bin, program);
+        name = cut_last(bin);
+    }
     static char prefix[PATH_SIZE];
     JOIN(prefix, bin);
     cut_last(prefix);

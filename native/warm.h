@@ -115,10 +115,11 @@ static long reach_warm_parent(const char *program, char **envp)
     return -1;
 }
 
-static int send_request(long channel)
+/* given: our standard input, or what a worker talks to us by. */
+static int send_request(long channel, int given)
 {
     long self = open_file("/proc/self", O_PATH | O_DIRECTORY);
-    struct rights rights = {sizeof rights, SOL_SOCKET, SCM_RIGHTS, {(int)self, 0}};
+    struct rights rights = {sizeof rights, SOL_SOCKET, SCM_RIGHTS, {(int)self, given}};
     struct piece piece = {"1", 1};
     struct packet packet = {0, 0, &piece, 1, &rights, sizeof rights, 0};
     long sent = self < 0 ? self : system_call(SYS_sendmsg, channel, (long)&packet, 0, 0);
@@ -135,7 +136,7 @@ static void ask_warm_parent(const char *program, long argc, char **argv, char **
     long channel = reach_warm_parent(program, envp);
     if (channel < 0)
         return;
-    long size = send_request(channel) ? system_call(SYS_read, channel, (long)said, ANSWER_SIZE, 0) : 0;
+    long size = send_request(channel, 0) ? system_call(SYS_read, channel, (long)said, ANSWER_SIZE, 0) : 0;
     system_call(SYS_close, channel, 0, 0, 0);
     if (size < 1)
         return;

@@ -135,10 +135,10 @@ def _handed_down() -> set[str]:
     }
 
 
-def after_settling(before: set[str], *, timeout_s: float = 15) -> set[str]:
+def after_settling(before: set[str], *, timeout_s: float = 20) -> set[str]:
     """What is there and was not before, once the kernel has had time to take things down.
 
-    A warm parent of shims leaves ten seconds after the last of them.
+    A warm parent of shims leaves fifteen seconds after the last of them.
     """
     try:
         wait_until(lambda: everything() <= before, timeout_s=timeout_s)

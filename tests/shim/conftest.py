@@ -26,12 +26,13 @@ def shim(cgroup_parent: str, tmp_path: Path, sink: EventSink) -> Iterator[Served
     """A shim that serves; its containers are deleted afterwards."""
     with Served(tmp_path, events=sink.path) as running:
         yield running
-        _delete_all(running)
+        delete_all(running)
         assert not running.said()
     shutil.rmtree(running.state, ignore_errors=True)
 
 
-def _delete_all(running: Served) -> None:
+def delete_all(running: Served) -> None:
+    """Kill and delete what a shim has made."""
     from cloche.runtime.container import containers
 
     for container in containers(f"{running.state}/tests"):

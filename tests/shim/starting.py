@@ -11,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cloche.wire.messages.task import DeleteResponse
+from cloche.shim.client import Client
+from cloche.wire.messages.task import ConnectRequest, DeleteResponse
+from cloche.wire.services.task import TASK_V2
 from tests.peers import command
 from tests.waiting import wait_until
 
@@ -37,6 +39,21 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def workers(shim_id: str) -> list[int]:
+    """Those who serve for a shim of our containerd, as `ps` shows them."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = (
+                Path("/proc", entry, "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            )
+        except OSError:
+            continue
+        if words[:1] == [NAME] and words[3:7] == ["-id", shim_id, "-address", ADDRESS] and alive(int(entry)):
+            found.append(int(entry))
+    return found
 
 
 class Shims:
@@ -90,12 +107,10 @@ class Shims:
         """Start one, which must succeed; its pid and its address as printed."""
         if not (self.directory / shim_id).exists():
             self.bundle(shim_id)
+        (self.directory / shim_id / "shim.pid").unlink(missing_ok=True)
         done = self.run(shim_id, before=before, data=data, **environment)
         assert (done.returncode, done.stderr) == (0, b""), done
-        path = self.directory / shim_id / "shim.pid"
-        pid = int(path.read_text()) if path.exists() else 0
-        if pid:
-            self.started.append(pid)
+        pid = self.pid(shim_id)
         return pid, done.stdout.decode()
 
     def delete(self, shim_id: str) -> DeleteResponse:
@@ -103,6 +118,21 @@ class Shims:
         done = self.run(shim_id, "delete")
         assert (done.returncode, done.stderr) == (0, b""), done
         return DeleteResponse.decode(done.stdout)
+
+    def pid(self, shim_id: str) -> int:
+        """The pid of a shim that was started. It writes that down a moment after its answer."""
+        path = self.directory / shim_id / "shim.pid"
+        wait_until(path.exists, what="a shim to hold")
+        self.started.append(int(path.read_text()))
+        return self.started[-1]
+
+    def worker(self, shim_id: str) -> int:
+        """The process that serves for a shim now: it is woken where it rested."""
+        address = (self.directory / shim_id / "address").read_text().removeprefix("unix://")
+        with Client(address) as client:
+            client.call(TASK_V2, "Connect", ConnectRequest(id=shim_id))
+        (worker,) = workers(shim_id)
+        return worker
 
     def warm_parents(self) -> list[int]:
         """Those of this state folder."""

@@ -34,24 +34,28 @@ def shims(root: None, tmp_path: Path) -> Iterator[Shims]:
 
 
 def test_the_first_start_founds_a_warm_parent_and_the_next_are_forked_from_it(shims: Shims) -> None:
-    first, address = shims.start("one", MARK="first")
+    _, address = shims.start("one", MARK="first")
     assert address == (shims.directory / "one" / "address").read_text()
     (warm,) = shims.warm_parents()
-    second, other = shims.start("two", MARK="second")
+    _, other = shims.start("two", MARK="second")
     assert address != other
     assert shims.warm_parents() == [warm]
     # A fork shows the environment that its forebear was executed with.
-    assert environment_at_birth(second)["MARK"] == environment_at_birth(first)["MARK"] == "first"
-    assert parent(first) == parent(second) == parent(warm)
+    marks = {environment_at_birth(shims.worker(shim_id))["MARK"] for shim_id in ("one", "two")}
+    assert marks == {"first"}
+    assert parent(shims.worker("one")) == parent(shims.worker("two")) == parent(warm)
 
 
 def test_ps_shows_which_shim_is_whose(shims: Shims) -> None:
     shims.start("one")
     pid, _ = shims.start("two")
-    expected = [NAME, "-namespace", "test", "-id", "two", "-address", ADDRESS]
+    facts = ["-namespace", "test", "-id", "two", "-address", ADDRESS]
     line = Path(f"/proc/{pid}/cmdline")
-    wait_until(lambda: line.read_bytes().rstrip(b"\0").decode().split("\0") == expected)
-    assert Path(f"/proc/{pid}/comm").read_text() == "containerd-shim\n"
+    assert line.read_bytes().rstrip(b"\0").decode().split("\0") == [shims.program, *facts, "hold"]
+    worker = shims.worker("two")
+    line = Path(f"/proc/{worker}/cmdline")
+    assert line.read_bytes().rstrip(b"\0").decode().split("\0") == [NAME, *facts]
+    assert {Path(f"/proc/{each}/comm").read_text() for each in (pid, worker)} == {"containerd-shim\n"}
 
 
 IN_SUBREAPER = """
@@ -74,8 +78,7 @@ def test_the_parent_of_a_shim_is_the_nearest_subreaper(shims: Shims) -> None:
     ) as subreaper:
         assert subreaper.stdout
         assert subreaper.stdout.readline().startswith(b"unix:///")
-        pid = int((bundle / "shim.pid").read_text())
-        shims.started.append(pid)
+        pid = shims.pid("one")
         assert parent(pid) == subreaper.pid
         subreaper.communicate(b"\n")
 
@@ -98,8 +101,7 @@ def test_a_shim_has_what_a_child_of_its_caller_would_have(shims: Shims) -> None:
         check=True,
     )
     assert done.stdout
-    pid = int((bundle / "shim.pid").read_text())
-    shims.started.append(pid)
+    pid = shims.pid("two")
     status = Path(f"/proc/{pid}/status").read_text()
     assert "Umask:\t0027" in status
     assert "Cpus_allowed_list:\t0\n" in status
@@ -130,8 +132,7 @@ def test_a_shim_holds_nothing_but_its_own(shims: Shims) -> None:
         # containerd reads both together, until nobody has the pipe open.
         address = pipe.read()
     assert address.decode() == (shims.directory / "two" / "address").read_text()
-    pid = int((shims.directory / "two" / "shim.pid").read_text())
-    shims.started.append(pid)
+    pid = shims.pid("two")
     for each in (pid, *shims.warm_parents()):
         held = {name: os.readlink(f"/proc/{each}/fd/{name}") for name in os.listdir(f"/proc/{each}/fd")}
         assert {held[name] for name in "012"} == {"/dev/null"}
@@ -149,8 +150,8 @@ def test_what_a_shim_has_to_say_goes_into_containerds_fifo(shims: Shims) -> None
 
 def test_another_mount_namespace_has_a_warm_parent_of_its_own(shims: Shims) -> None:
     shims.start("one", MARK="first")
-    pid, _ = shims.start("two", before=("unshare", "--mount"), MARK="second")
-    assert environment_at_birth(pid)["MARK"] == "second"
+    shims.start("two", before=("unshare", "--mount"), MARK="second")
+    assert environment_at_birth(shims.worker("two"))["MARK"] == "second"
     assert len(shims.warm_parents()) == 2
 
 
@@ -165,8 +166,8 @@ def test_another_mount_namespace_has_a_warm_parent_of_its_own(shims: Shims) -> N
 )
 def test_what_cannot_be_taken_over_makes_start_the_shim_itself(shims: Shims, before: tuple[str, ...]) -> None:
     shims.start("one", MARK="first")
-    pid, _ = shims.start("two", before=before, MARK="second")
-    assert environment_at_birth(pid)["MARK"] == "second"
+    shims.start("two", before=before, MARK="second")
+    assert environment_at_birth(shims.worker("two"))["MARK"] == "second"
     assert len(shims.warm_parents()) == 1
 
 
@@ -228,7 +229,7 @@ def test_both_protocols_are_answered_in_their_own_way(shims: Shims) -> None:
     assert result.version == 3
     assert Path(result.address.removeprefix("unix://")).parent == socket_dir
     assert encode_answer("message", result.address) == result.encode()
-    shims.kill(int((shims.directory / "three" / "shim.pid").read_text()))
+    shims.kill(shims.pid("three"))
     shutil.rmtree(socket_dir)
 
 
@@ -307,7 +308,7 @@ def test_scheduling_cookies_are_made_or_their_lack_is_said(shims: Shims) -> None
         assert b"SCHED_CORE is set, and the kernel says" in done.stderr
         assert not list((shims.directory / "one").glob("shim.pid"))
     else:
-        shims.started.append(int((shims.directory / "one" / "shim.pid").read_text()))
+        shims.pid("one")
 
 
 def cgroup_of(pid: int) -> dict[str, str]:
@@ -427,8 +428,8 @@ def test_a_warm_parent_without_descriptors_left_sends_callers_away_at_once(shims
         for number in range(24):
             # With the same limits: to raise them again would need a capability of its own.
             limited = ("sh", "-c", 'ulimit -n 80; exec "$@"', "sh")
-            pid, _ = shims.start(f"c{number}", before=limited, MARK="own")
-            marks.append(environment_at_birth(pid)["MARK"])
+            shims.start(f"c{number}", before=limited, MARK="own")
+            marks.append(environment_at_birth(shims.worker(f"c{number}"))["MARK"])
         assert set(marks) == {"warm", "own"}
         assert warm.poll() is None
         shims.kill(*shims.started)

@@ -211,9 +211,7 @@ class Tasks:
 
     async def wait(self, call: Call, request: messages.WaitRequest) -> messages.WaitResponse:
         """Answer when a process has ended."""
-        shim = await self._shim(call, request.container_id)
-        asked = shim_messages.WaitRequest(id=request.container_id, exec_id=request.exec_id)
-        ended = await shim.call("Wait", asked)
+        ended = await self._manager.wait(call.namespace, request.container_id, request.exec_id)
         return messages.WaitResponse(exit_status=ended.exit_status, exited_at=ended.exited_at)
 
     async def _tell(self, call: Call, method: str, asked: Message) -> Empty:

@@ -105,8 +105,7 @@ class Tasks:
     async def wait(self, task_id: str, exec_id: str = "") -> Ended | None:
         """How a process ended, when it has; None where nobody knows any more."""
         try:
-            request = messages.WaitRequest(id=task_id, exec_id=exec_id)
-            answer = await self.call(task_id, "Wait", request)
+            answer = await self._manager.wait(NAMESPACE, task_id, exec_id)
         except (NotFound, Unavailable):
             return None
         return Ended(answer.exit_status, answer.exited_at.ns() if answer.exited_at else 0)

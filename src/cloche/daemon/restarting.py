@@ -103,7 +103,7 @@ class Monitor:
         shim = await self._tasks.get(row.namespace, row.id)
         if status != STOPPED:
             await shim.call("Kill", messages.KillRequest(id=row.id, signal=_SIGKILL, all=True))
-            await shim.call("Wait", messages.WaitRequest(id=row.id))
+            await self._tasks.wait(row.namespace, row.id)
         await self._tasks.delete(row.namespace, row.id)
 
     async def _start(self, row: Container) -> None:

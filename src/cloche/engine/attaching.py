@@ -38,12 +38,10 @@ def attach(
     from cloche.engine.kept import Kept
 
     options = Kept.of(row).options
-    connection = _connect(context, row)
+    takes_input = stdin and options.stdin_open
+    connection = _Connection(context, row, frames.WANTS_OUTPUT | (frames.WANTS_INPUT if takes_input else 0))
     try:
         steered = _Steered(connection, context, row)
-        takes_input = stdin and options.stdin_open
-        wants = frames.WANTS_OUTPUT | (frames.WANTS_INPUT if takes_input else 0)
-        connection.sendall(frames.encode(frames.HELLO, bytes((wants,))))
         local = (stdio[0] if takes_input else -1, stdio[1], stdio[2])
         with LocalTerminal(local, steered, tty=options.tty) as terminal:
             if on_start is not None:
@@ -53,19 +51,62 @@ def attach(
         connection.close()
 
 
-def _connect(context: Context, row: Container) -> socket:
-    try:
-        return connect(context.run_directory(row.id))
-    except Unavailable:
-        raise FailedPrecondition(
-            f"cannot attach to container {row.name or row.id}: it is not running"
-        ) from None
+class _Connection:
+    """The socket of a container's parent; of the next one, where this one is killed and has one.
+
+    Raises FailedPrecondition where there is none.
+    """
+
+    def __init__(self, context: Context, row: Container, wants: int) -> None:
+        self._directory = context.run_directory(row.id)
+        self._wants = wants
+        try:
+            self._socket = self._connected()
+        except Unavailable:
+            raise FailedPrecondition(
+                f"cannot attach to container {row.name or row.id}: it is not running"
+            ) from None
+
+    def _connected(self) -> socket:
+        found = connect(self._directory)
+        found.sendall(frames.encode(frames.HELLO, bytes((self._wants,))))
+        return found
+
+    def fileno(self) -> int:
+        """For poll."""
+        return self._socket.fileno()
+
+    def receive(self) -> bytes:
+        """What comes; empty where this parent has gone, and the next one is connected. Raises Unavailable."""
+        try:
+            data = self._socket.recv(_CHUNK)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._socket.close()
+            try:
+                self._socket = self._connected()
+            except (Unavailable, OSError):
+                raise Unavailable("the container's parent went away: its exit code is not known") from None
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Say something; what a parent that is gone has not heard is lost."""
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            # It is noticed where we receive.
+            return
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
 
 
 class _Steered:
     """A container of another process's, signalled through the runtime, resized through its parent."""
 
-    def __init__(self, connection: socket, context: Context, row: Container) -> None:
+    def __init__(self, connection: _Connection, context: Context, row: Container) -> None:
         self._connection = connection
         self._context = context
         self._row = row
@@ -79,13 +120,13 @@ class _Steered:
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of its console."""
-        self._connection.sendall(frames.resize(rows, columns))
+        self._connection.send(frames.resize(rows, columns))
 
 
 class _Session:
     """Bytes between this process's streams and the socket, until one side has enough."""
 
-    def __init__(self, connection: socket, terminal: LocalTerminal, detach_keys: bytes) -> None:
+    def __init__(self, connection: _Connection, terminal: LocalTerminal, detach_keys: bytes) -> None:
         self._connection = connection
         self._terminal = terminal
         self._detach_keys = DetachKeys(detach_keys)
@@ -107,9 +148,9 @@ class _Session:
         return self._code
 
     def _receive(self) -> None:
-        data = self._connection.recv(_CHUNK)
+        data = self._connection.receive()
         if not data:
-            raise Unavailable("the container's parent went away: its exit code is not known")
+            self._decoder = frames.Decoder()
         for kind, payload in self._decoder.feed(data):
             if kind in _STREAMS:
                 self._terminal.deliver(_STREAMS[kind], payload)
@@ -126,9 +167,9 @@ class _Session:
             data = b""
         if not data:
             self._terminal.read_descriptor = -1
-            self._connection.sendall(frames.encode(frames.EOF))
+            self._connection.send(frames.encode(frames.EOF))
             return False
         data, detached = self._detach_keys.take(data)
         if data:
-            self._connection.sendall(frames.encode(frames.STDIN, data))
+            self._connection.send(frames.encode(frames.STDIN, data))
         return detached

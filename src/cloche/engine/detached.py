@@ -18,6 +18,7 @@ from cloche.engine.tasks.runtimes import own_shim
 from cloche.errors import FailedPrecondition, NotFound
 from cloche.runtime.failures import ExecFailed
 from cloche.shim import embedded, records, timestamps
+from cloche.shim.bootstrap import GUARDED
 from cloche.shim.client import Client
 from cloche.shim.embedded import Orders
 from cloche.spec.document import dumps, loads
@@ -161,6 +162,7 @@ def _executed(context: Context, bundle: str, container_id: str) -> str:
     listening = os.path.exists(f"{address}.ttrpc")
     environment = {
         "LANG": "C.UTF-8",
+        GUARDED: "1",
         "PATH": os.environ.get("PATH", os.defpath),
         # A daemon that runs hears of events; where none does nobody waits for them.
         "TTRPC_ADDRESS": f"{address}.ttrpc" if listening else "",

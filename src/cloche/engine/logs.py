@@ -121,8 +121,12 @@ class _News:
     """Word from a container's parent that there is more in the log, or that it is over."""
 
     def __init__(self, run_directory: str) -> None:
+        self._run_directory = run_directory
+        self._connect()
+
+    def _connect(self) -> None:
         try:
-            self._connection = connect(run_directory)
+            self._connection = connect(self._run_directory)
             self._connection.sendall(frames.encode(frames.HELLO, bytes((frames.WANTS_NEWS,))))
             self.more = True
         except (Unavailable, OSError):
@@ -135,8 +139,13 @@ class _News:
             data = self._connection.recv(_BLOCK)
             over = any(kind == frames.EXIT for kind, _ in self._decoder.feed(data))
         except (OSError, ValueError):
-            data, over = b"", True
-        self.more = bool(data) and not over
+            data, over = b"", False
+        if over:
+            self.more = False
+        elif not data:
+            # Without a word of the end it was killed: another parent may be in its place.
+            self.close()
+            self._connect()
 
     def close(self) -> None:
         """Hang up."""

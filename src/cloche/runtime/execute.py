@@ -123,7 +123,7 @@ def _perform_around(plan: Plan, performing: Performing, ours: socket, stage_one:
         _perform_first(plan, performing)
     except BaseException:
         ours.shutdown(SHUT_WR)
-        os.waitpid(stage_one, 0)
+        pidfd_module.reap(stage_one)
         raise
     performing.pid = 0
 
@@ -157,7 +157,7 @@ def _spawn(control: int, stdio: tuple[int, int, int], preserve_fds: int) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, moved.get(fd, fd), target) for target, fd in wanted]
     try:
         path = f"/proc/self/fd/{program}"
-        return os.posix_spawn(path, ["cloche-init", str(place)], {}, file_actions=actions)
+        return pidfd_module.spawn(path, ["cloche-init", str(place)], {}, file_actions=actions)
     finally:
         for descriptor in moved.values():
             os.close(descriptor)
@@ -201,7 +201,7 @@ class _Conversation:
         finally:
             if self.performing.trace is not None:
                 self.performing.trace.end()
-            os.waitpid(self.stage_one, 0)
+            pidfd_module.reap(self.stage_one)
         return Started(self.pid, self.pidfd, self.console)
 
     def _send_plan(self) -> None:

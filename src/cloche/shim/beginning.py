@@ -20,7 +20,8 @@ from stat import S_ISFIFO
 from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument
 from cloche.shim import bootstrap, bundle, sockets
 from cloche.shim.caller import create_cookie
-from cloche.shim.serving import Settings, serve
+from cloche.shim.holder import Gone, Holder
+from cloche.shim.serving import Settings, serve, serve_again
 from cloche.shim.title import set_title
 from cloche.spec.document import loads
 
@@ -42,6 +43,7 @@ GROUP_ANNOTATIONS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-i
 SUCCEEDED, FAILED = 0, 1
 """How `start` ends: with the answer on standard output, or on standard error."""
 
+_SHORTEST_REST_S, _LONGEST_REST_S = 0.1, 86400.0
 _INPUT_LIMIT = 10 << 20
 _CONFIG_LIMIT = 16 << 20
 
@@ -49,11 +51,14 @@ _CONFIG_LIMIT = 16 << 20
 class Beginning:
     """One `start`, in the process that may become the shim and has taken over what the caller has.
 
-    words: of the command line, without the program.
+    program: the command's path; words: of its command line, without the program.
     """
 
-    def __init__(self, caller: Caller, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, caller: Caller, program: str, words: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
         self._caller = caller
+        self._program = program
         self._words = words
         self._environment = environment
 
@@ -78,7 +83,7 @@ class Beginning:
             os._exit(FAILED)
         if listener is None:
             os._exit(SUCCEEDED)
-        serve(settings, listener)
+        serve(settings, listener, self._program)
 
     def _prepare(self, stdin: int) -> tuple[Settings, socket | None, str]:
         os.setsid()
@@ -95,6 +100,8 @@ class Beginning:
             params.publish_binary,
             params.debug,
             3 if params.answer == bootstrap.MESSAGE else 2,
+            rest_s=rest_of(self._environment),
+            guarded=bool(self._environment.get(bootstrap.GUARDED)),
         )
         listener = sockets.claim(path)
         try:
@@ -114,9 +121,43 @@ class Beginning:
         self._caller.hand_down_score()
         if self._environment.get("SCHED_CORE"):
             _create_cookie()
-        bundle.write(settings.bundle, bundle.SHIM_PID, b"%d" % os.getpid())
         open_log()
-        set_title([NAME, "-namespace", params.namespace, "-id", params.shim_id, "-address", params.address])
+        set_title([NAME, *settings.words()])
+
+
+def wake(caller: Caller | None, link: int, words: Sequence[str]) -> NoReturn:
+    """Be the worker of a holder that has woken us, and serve on.
+
+    caller: the holder, whose place is to be taken; None where we are its child. link: our end of the link
+    to it. words: of its command line.
+    """
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    try:
+        holder, descriptors = Holder.take_over(link)
+    except Gone:
+        os._exit(FAILED)
+    if caller is not None:
+        caller.enter_cgroups("")
+        caller.hand_down_score(0)
+        caller.close()
+    open_log()
+    set_title([NAME, *words[1:-1]])
+    serve_again(holder, descriptors)
+
+
+def rest_of(environment: Mapping[str, str]) -> float:
+    """After how many seconds a worker rests. Raises InvalidArgument."""
+    text = environment.get(bootstrap.REST) or "2"
+    try:
+        rest_s = float(text)
+    except ValueError:
+        rest_s = 0.0
+    if not _SHORTEST_REST_S <= rest_s < _LONGEST_REST_S:
+        raise InvalidArgument(
+            f"{bootstrap.REST}={text}: a number of seconds, from {_SHORTEST_REST_S:g} to a day"
+        )
+    return rest_s
 
 
 def _create_cookie() -> None:

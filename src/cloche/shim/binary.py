@@ -316,7 +316,7 @@ def adopt(pid: int, program: str) -> int:
     try:
         handle = pidfd.open(pid)
         try:
-            os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            pidfd.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except BaseException:
             os.close(handle)
             raise

@@ -12,11 +12,10 @@ import os
 
 from cloche.errors import AlreadyExists, ClocheError, FailedPrecondition, InvalidArgument, NotFound
 from cloche.shim import bundle as bundles
+from cloche.shim.claims import CLAIMS
 from cloche.shim.containers import Container
-from cloche.shim.driver import Created
-from cloche.shim.drivers import driver_for
+from cloche.shim.driver import Created, driver_for
 from cloche.shim.embedded import keeper_of
-from cloche.shim.errands import ErrandLane
 from cloche.shim.lanes import Lane
 from cloche.shim.oom import OomNotices
 from cloche.shim.processes import Process
@@ -58,6 +57,7 @@ class Birth:
         check_id(request.id, "a container")
         if request.id in shim.containers or request.id in shim.creating:
             raise AlreadyExists(f"container {request.id}")
+        shim.hold()
         options = options_of(request)
         rootfs = tuple(Mount(m.type, m.source, tuple(m.options)) for m in request.rootfs)
         keeper = keeper_of(request.bundle, end=shim.end)
@@ -82,14 +82,9 @@ class Birth:
         self._begin()
 
     def _begin(self) -> None:
-        container = self._container
-        if may_wait(container.init.uris) or not isinstance(container.lane, ErrandLane):
-            self._shim.creating.add(container.id)
-            Lane(self._shim.loop).run(self._open_and_create, self._made)
-            return
-        stdio = self._open()
-        self._shim.creating.add(container.id)
-        container.lane.run(self._create, self._made, keep=stdio.child)
+        self._shim.creating.add(self._container.id)
+        lane = Lane(self._shim.loop) if may_wait(self._container.init.uris) else self._container.lane
+        lane.run(self._open_and_create, self._made)
 
     def _open_and_create(self) -> Created:
         self._open()
@@ -111,10 +106,13 @@ class Birth:
         return self._stdio
 
     def _create(self) -> Created:
-        """On the lane: what is changed here in memory may be lost."""
         driver, request, stdio = self._container.driver, self._request, self._stdio
         assert stdio is not None  # noqa: S101 - _open was called
-        spawned = driver.create(stdio=stdio.child, terminal=request.terminal, checkpoint=request.checkpoint)
+        with CLAIMS:
+            spawned = driver.create(
+                stdio=stdio.child, terminal=request.terminal, checkpoint=request.checkpoint
+            )
+            CLAIMS.claim(spawned.pid)
         try:
             bundles.write(request.bundle, bundles.INIT_PID, b"%d" % spawned.pid)
             cgroup = driver.cgroup()
@@ -122,6 +120,7 @@ class Birth:
         except BaseException:
             driver.delete()
             os.close(spawned.pidfd)
+            CLAIMS.release(spawned.pid)
             raise
 
     def _made(self, created: Created | None, error: BaseException | None) -> None:
@@ -140,11 +139,10 @@ class Birth:
         container.adopt(container.init, created.spawned, self._stdio)
         container.publish(self._event(created.spawned.pid))
         container.oom = OomNotices.of(created.cgroup_paths) if created.cgroup_paths else None
-        if container.oom is not None:
-            told = events.TaskOOM(container_id=container.id)
-            container.oom.listen(shim.loop, lambda: container.publish(told))
+        container.listen_oom()
         if container.keeper is not None:
             container.keeper.created(container)
+        shim.changed()
         self._done(None)
 
     def _event(self, pid: int) -> events.TaskCreate:
@@ -188,6 +186,7 @@ def _start_init(container: Container, done: Done) -> None:
         init.starting = False
         if error is None:
             init.started = True
+            container.shim.changed()
             if init.stdio is not None:
                 init.stdio.open_input()
             container.publish(events.TaskStart(container_id=container.id, pid=init.pid))
@@ -196,7 +195,7 @@ def _start_init(container: Container, done: Done) -> None:
         done(refusal(container, error))
         container.settle_init()
 
-    container.lane.run(container.driver.start, started, brief=True)
+    container.lane.run(container.driver.start, started)
 
 
 def _start_added(container: Container, process: Process, done: Done) -> None:
@@ -216,9 +215,12 @@ def _start_added(container: Container, process: Process, done: Done) -> None:
 
     def work() -> Spawned:
         stdio = opened[0] if opened else open_streams()
-        return container.driver.execute(
-            process.exec_id, process.spec or {}, stdio=stdio.child, terminal=process.uris.terminal
-        )
+        with CLAIMS:
+            spawned = container.driver.execute(
+                process.exec_id, process.spec or {}, stdio=stdio.child, terminal=process.uris.terminal
+            )
+            CLAIMS.claim(spawned.pid)
+        return spawned
 
     def made(spawned: Spawned | None, error: BaseException | None) -> None:
         process.starting = False
@@ -235,9 +237,9 @@ def _start_added(container: Container, process: Process, done: Done) -> None:
         process.starting = True
         Lane(container.shim.loop).run(work, made)
         return
-    keep = open_streams().child
+    open_streams()
     process.starting = True
-    container.lane.run(work, made, keep=keep)
+    container.lane.run(work, made)
 
 
 def _added(container: Container, process: Process, spawned: Spawned, stdio: Stdio) -> None:

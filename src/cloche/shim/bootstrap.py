@@ -19,6 +19,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+REST = "CLOCHE_SHIM_REST"
+"""In the environment of `start`: how many seconds a worker waits for something to do, at least."""
+GUARDED = "CLOCHE_SHIM_GUARDED"
+"""Likewise: not empty where a shim that is killed shall go on, since it is looked for again."""
+
 ADDRESS, JSON, MESSAGE = "address", "json", "message"
 """The forms of an answer."""
 

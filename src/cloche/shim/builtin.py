@@ -38,13 +38,11 @@ class BuiltinDriver:
     root: the folder of the runtime's states. pivot, keyring, systemd: as for `runtime.create.create`.
     criu_work: where criu writes its logs; below the bundle where empty.
     config: config.json, once the container was created. worded: whether errors are as engines of others
-    expect them; ours want them as they are. signals_directly, forks: a signal can go to the process itself,
-    and each call may be carried out by a fork (`cloche.shim.errands`).
+    expect them; ours want them as they are. signals_directly: a signal can go to the process itself.
     """
 
     config: Config | None = None
     signals_directly = True
-    forks = True
 
     def __init__(
         self,

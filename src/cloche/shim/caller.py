@@ -101,12 +101,16 @@ class Caller:
         self._hand_down_limits()
         self._hand_down_scheduling()
 
-    def hand_down_score(self) -> None:
-        """The kernel shall sooner end a shim than containerd: one more than the caller's score.
+    def program(self) -> str:
+        """The path of the file that it executes."""
+        return self._link("exe")
+
+    def hand_down_score(self, more: int = 1) -> None:
+        """The kernel shall sooner end a shim than containerd: that much more than the caller's score.
 
         Refused to those who may not be spared as the caller is; then the own one stays.
         """
-        score = min(int(self._read("oom_score_adj")) + 1, _HIGHEST_SCORE)
+        score = min(int(self._read("oom_score_adj")) + more, _HIGHEST_SCORE)
         try:
             with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
                 file.write(b"%d" % score)

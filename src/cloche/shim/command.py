@@ -14,11 +14,14 @@ from cloche.errors import ClocheError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from typing import NoReturn
 
     from cloche.shim.bootstrap import Flags
     from cloche.shim.place import Place
 
 NAME = "containerd-shim-cloche-v1"
+# The number of the link in a worker that its holder has started.
+_LINK = 3
 
 
 def main() -> int:
@@ -44,6 +47,8 @@ def _carry_out(flags: Flags) -> int:
         _write(1, information(read_input(0)).encode())
     elif flags.action == "start":
         return start()
+    elif flags.action == "wake":
+        wake()
     elif flags.action == "delete":
         from cloche.shim.removal import remove
 
@@ -70,6 +75,27 @@ def start() -> int:
     if place:
         os.close(place.directory)
     return _become_shim()
+
+
+def wake() -> NoReturn:
+    """Become the worker of the shim that has executed us, whose link is descriptor 3; or have one forked.
+
+    Nobody was there who would have forked one: so what forks them is founded, as `start` does.
+    """
+    place, listener = _founded()
+    from cloche.shim import beginning, warm
+
+    if place and not listener:
+        place.ask(_LINK)
+    warm.import_all()
+    if place and listener:
+        its, ours = warm.link()
+        if _detached():
+            os.close(ours)
+            warm.settle(listener, place.directory, place.name, its)
+        listener.close()
+        os.close(its)
+    beginning.wake(None, _LINK, sys.argv)
 
 
 def _founded() -> tuple[Place | None, socket | None]:
@@ -110,7 +136,7 @@ def _become_shim() -> int:
             os.close(writing)
             os.close(stdin)
 
-        Beginning(caller, sys.argv[1:], dict(os.environ)).run(stdin, answer)
+        Beginning(caller, sys.argv[0], sys.argv[1:], dict(os.environ)).run(stdin, answer)
     os.close(writing)
     told = b""
     while part := os.read(reading, 1 << 16):

@@ -15,7 +15,6 @@ import os
 
 from cloche.errors import ClocheError, NotFound
 from cloche.shim import exits
-from cloche.shim.errands import ErrandLane
 from cloche.shim.lanes import Lane
 from cloche.shim.processes import Process
 from cloche.wire.messages import events
@@ -42,7 +41,9 @@ _STRAGGLERS_S = 10.0
 class Shim:
     """What all containers of one process share.
 
-    containers: those that exist; creating: ids taken. end: ends the process.
+    containers: those that exist; creating: ids taken. end: ends the process. pid: the shim's, as others
+    know it. hold: to be called before there is a process. changed: what a worker would need that followed
+    if this one died has changed; keep: and it has to be known before anybody is told.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class Shim:
         self.containers: dict[str, Container] = {}
         self.creating: set[str] = set()
         self.end: Callable[[], None] = _nothing
+        self.changed: Callable[[], None] = _nothing
+        self.keep: Callable[[], None] = _nothing
+        self.hold: Callable[[], None] = _nothing
+        self.pid = os.getpid()
 
     def container(self, container_id: str) -> Container:
         """Raises NotFound."""
@@ -62,12 +67,6 @@ class Shim:
         if found is None:
             raise NotFound("container not created")
         return found
-
-    def lane(self, driver: Driver) -> Lane | ErrandLane:
-        """Where calls of a container of this driver run: in forks where that can be."""
-        if getattr(driver, "forks", False):
-            return ErrandLane(self.loop, self.children)
-        return Lane(self.loop)
 
     @property
     def is_empty(self) -> bool:
@@ -90,8 +89,8 @@ class Container:
         self.driver = driver
         self.init = init
         self.execs: dict[str, Process] = {}
-        self.lane = shim.lane(driver)
-        self.signals = shim.lane(driver)
+        self.lane = Lane(shim.loop)
+        self.signals = Lane(shim.loop)
         self.shares_pids = False
         self.io_owner: tuple[int, int] | None = None
         self.oom: OomNotices | None = None
@@ -118,9 +117,31 @@ class Container:
         """A process exists: watch it. Its start is to be published before anything else runs."""
         process.pid = spawned.pid
         process.attach(stdio, spawned.console)
+        stdio.kept_changed = self.shim.changed
+        self.watch(process, spawned)
+        self.shim.keep()
+
+    def watch(self, process: Process, spawned: Spawned) -> None:
+        """Follow it to its end."""
         self.shim.children.watch(spawned.pid, spawned.pidfd, lambda ended: self._ended(process, ended))
 
+    def listen_oom(self) -> None:
+        """Tell whenever memory runs out."""
+        if self.oom is not None:
+            told = events.TaskOOM(container_id=self.id)
+            self.oom.listen(self.shim.loop, lambda: self.publish(told))
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its first process has ended, and that was not told yet."""
+        return self._init_exit is not None and self.init.ended is None
+
     def _ended(self, process: Process, ended: Exit) -> None:
+        known = exits.recorded(self.bundle, process.exec_id)
+        if known is not None and known.pid == ended.pid:
+            ended = known  # by a worker that has reaped it, and died then
+        else:
+            exits.record(self.bundle, ended, process.exec_id)
         if process is self.init:
             self._init_exit = ended
             if not process.starting:
@@ -141,9 +162,7 @@ class Container:
         if not self.shares_pids and not frozen:
             self._await_execs()
             return
-        self.signals.run(
-            lambda: self._end_others(frozen=frozen), lambda _result, _error: self._await_execs(), brief=True
-        )
+        self.signals.run(lambda: self._end_others(frozen=frozen), lambda _result, _error: self._await_execs())
 
     def _end_others(self, *, frozen: bool) -> None:
         """What the first process leaves behind; where nothing is left that is no error."""
@@ -168,7 +187,6 @@ class Container:
             return
         if not anyway and any(p.starting or (p.pid and p.ended is None) for p in self.execs.values()):
             return
-        exits.record(self.bundle, self._init_exit)
         if self.oom is not None:
             self.oom.close()
             self.oom = None
@@ -185,10 +203,12 @@ class Container:
         self.publish(event)
         process.end(ended)
         process.drain()
+        self.shim.changed()
 
     def forget(self, process: Process) -> None:
         """Nobody will ask for this added process, which has ended."""
         self.execs.pop(process.exec_id, None)
+        exits.forget(self.bundle, process.exec_id)
         process.forget(NotFound(f"process does not exist {process.exec_id}"))
 
     def delete(self, done: Callable[[BaseException | None], None]) -> None:
@@ -203,7 +223,7 @@ class Container:
             self.init.when_read(self._remove)
 
     def _remove(self) -> None:
-        self.lane.run(self.driver.delete, self._removed, brief=True)
+        self.lane.run(self.driver.delete, self._removed)
 
     def _removed(self, _result: object, error: BaseException | None) -> None:
         if error is not None:
@@ -224,7 +244,8 @@ class Container:
             exited_at=Timestamp.of(ended.at_ns),
         )
         self.publish(event)
-        _remove_file(f"{self.bundle}/{exits.FILE}")
+        exits.forget(self.bundle)
+        self.shim.changed()
         self._tell_deleters(None)
 
     def _tell_deleters(self, error: BaseException | None) -> None:
@@ -235,11 +256,3 @@ class Container:
 
 def _nothing() -> None:
     """Nobody to tell."""
-
-
-def _remove_file(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        # With the bundle, which is not ours.
-        return

@@ -73,13 +73,16 @@ def keeper_of(bundle: str, *, end: Callable[[], None]) -> Keeper | None:
 
 
 class Keeper:
-    """Looks after one container from its creation to its end. failure: why its start failed."""
+    """Looks after one container from its creation to its end.
+
+    lock: what is held of the engine's, or -1. failure: why its start failed.
+    """
 
     def __init__(self, orders: Orders, bundle: str, end: Callable[[], None]) -> None:
         self._orders = orders
         self._bundle = bundle
         self._end = end
-        self._lock = -1
+        self.lock = -1
         self.failure: BaseException | None = None
 
     def take_lock(self) -> None:
@@ -87,7 +90,7 @@ class Keeper:
         pid, descriptor = self._orders.lock
         engine = pidfds.open(pid)
         try:
-            self._lock = pidfd_getfd(engine, descriptor)
+            self.lock = pidfd_getfd(engine, descriptor)
         finally:
             os.close(engine)
 
@@ -96,9 +99,17 @@ class Keeper:
         listener = _socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         bind_in(listener, self._orders.run_directory)
         listener.listen(16)
+        orders = self._orders
         if container.init.stdio is not None:
-            orders = self._orders
             container.init.stdio.serve_attach(listener, input_ends=orders.input_ends, hold_s=orders.hold_s)
+        self._follow(container)
+
+    def resume(self, container: Container, lock: int) -> None:
+        """Go on where another worker was. lock: owned from now on."""
+        self.lock = lock
+        self._follow(container)
+
+    def _follow(self, container: Container) -> None:
         container.init.after_drain(lambda: self._settle(container))
 
     @staticmethod
@@ -168,9 +179,9 @@ class Keeper:
 
     def release(self) -> None:
         """Let go of the lock."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
 
 
 def remove_bundle(path: str) -> None:

@@ -38,13 +38,8 @@ class Lane:
         self._alive = False
         self._idle = False
 
-    def run(
-        self, work: Callable[[], Any], done: Done, *, keep: tuple[int, ...] = (), brief: bool = False
-    ) -> None:
-        """Call work() on the lane, then done(result, error) in the loop's thread.
-
-        keep, brief: what `errands.ErrandLane` has to know.
-        """
+    def run(self, work: Callable[[], Any], done: Done) -> None:
+        """Call work() on the lane, then done(result, error) in the loop's thread."""
         work = carried(work)
         with self._lock:
             self._work.append((work, done))

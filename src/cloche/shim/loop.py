@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+_POLLED = 0xFFFF
 
 
 class Timer:
@@ -38,13 +39,15 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[int], None]] = {}
+        self._watched: dict[int, tuple[int, Callable[[int], None]]] = {}
         self._timers: list[Timer] = []
         self._handed: list[Callable[[], None]] = []
         self._lock = _thread.allocate_lock()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._stopped = False
+        self.busy_at = time.monotonic()
+        """When a descriptor has led to a call for the last time."""
         self.report: Callable[[Exception], None] | None = None
         """Gets what a call raises; without it the loop ends with that."""
 
@@ -58,12 +61,20 @@ class Loop:
             self._epoll.modify(descriptor, events)
         else:
             self._epoll.register(descriptor, events)
-        self._watched[descriptor] = call
+        self._watched[descriptor] = events, call
 
     def forget(self, descriptor: int) -> None:
         """No longer watch; to be called before the descriptor is closed. Unknown ones are fine."""
         if self._watched.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
+
+    def interest(self, descriptor: int) -> int:
+        """The events that it is watched for, of those that poll(2) knows; 0 for none."""
+        return self._watched.get(descriptor, (0,))[0] & _POLLED
+
+    def is_expecting(self, *others: Timer) -> bool:
+        """Whether calls are to come by themselves, but for these."""
+        return bool(self._handed) or any(each.call and each not in others for each in self._timers)
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call once, after some seconds."""
@@ -88,9 +99,10 @@ class Loop:
             for descriptor, events in self._epoll.poll(self._wait_s()):
                 if descriptor == self._wake:
                     self._run_handed()
-                elif (call := self._watched.get(descriptor)) is not None:
+                elif (found := self._watched.get(descriptor)) is not None:
                     # Absent: an earlier call of this round has forgotten it.
-                    self._call(call, events)
+                    self.busy_at = time.monotonic()
+                    self._call(found[1], events)
             self._run_timers()
 
     def _wait_s(self) -> float | None:
@@ -100,8 +112,16 @@ class Loop:
             return None
         return max(0.0, self._timers[0].moment - time.monotonic())
 
+    def catch_up(self) -> None:
+        """Do what was handed over so far, before `run` does anything else."""
+        while self._handed:
+            self._run_handed()
+
     def _run_handed(self) -> None:
-        os.eventfd_read(self._wake)
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            return
         with self._lock:
             calls, self._handed = self._handed, []
         for call in calls:

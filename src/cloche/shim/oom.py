@@ -15,7 +15,7 @@ class OomNotices:
     """The notices of one container's cgroup. Made on a lane, used in the loop's thread."""
 
     def __init__(self, watch: OomWatch) -> None:
-        self._watch = watch
+        self.watch = watch
         self._loop: Loop | None = None
         self._told: Callable[[], None] | None = None
 
@@ -31,15 +31,15 @@ class OomNotices:
     def listen(self, loop: Loop, told: Callable[[], None]) -> None:
         """Call told() whenever memory has run out."""
         self._loop, self._told = loop, told
-        loop.watch(self._watch.fileno(), self._watch.interest, lambda _: self._take())
+        loop.watch(self.watch.fileno(), self.watch.interest, lambda _: self._take())
 
     def _take(self) -> None:
-        if self._watch.take() and self._told is not None:
+        if self.watch.take() and self._told is not None:
             self._told()
 
     def close(self) -> None:
         """Tell what is still untold, and listen no more."""
         self._take()
         if self._loop is not None:
-            self._loop.forget(self._watch.fileno())
-        self._watch.__exit__(None, None, None)
+            self._loop.forget(self.watch.fileno())
+        self.watch.__exit__(None, None, None)

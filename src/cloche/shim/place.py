@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from _socket import SOCK_SEQPACKET
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
 
 from cloche.shim import sockets
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from _socket import socket
 
 DEFAULT_STATE = "/run/cloche"
 KIND = SOCK_SEQPACKET
 
 _NAMESPACES = ("mnt", "pid", "net", "user")
 _WRITABLE_BY_OTHERS = 0o022
+_PATIENCE_S = 10.0
 
 
 class Place:
@@ -54,6 +51,25 @@ class Place:
             return None if sockets.is_served(path, KIND) else sockets.listen(path, KIND)
         finally:
             fcntl.flock(self.directory, fcntl.LOCK_UN)
+
+    def ask(self, link: int) -> None:
+        """Have the warm parent that listens here fork the worker that we should be, and end.
+
+        link: to our parent, the holder, which asks in the same way (native/hold.h). Returns where nobody
+        listens.
+        """
+        channel = socket(AF_UNIX, KIND | SOCK_CLOEXEC)
+        try:
+            channel.connect(f"/proc/self/fd/{self.directory}/{self.name}")
+            holder = os.open(f"/proc/{os.getppid()}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            rights = b"".join(number.to_bytes(4, "little") for number in (holder, link))
+            channel.sendmsg([b"1"], [(SOL_SOCKET, SCM_RIGHTS, rights)])
+            # Until it is forked: the link must not seem to be left by everybody.
+            channel.settimeout(_PATIENCE_S)
+            channel.recv(1)
+        except OSError:
+            return
+        os._exit(0)
 
 
 def name_for(program: str) -> str:

@@ -45,7 +45,8 @@ class Process:
     """Facts about a process, and who waits for its end. Belongs to the loop's thread.
 
     exec_id: "" for the container's first. spec: what to run, for an added one. stdio: None before it
-    exists. drained: all that it wrote is where it should go.
+    exists. drained: all that it wrote is where it should go. waiting: calls that are answered at its end.
+    size, stdin_closed: what was asked for.
     """
 
     def __init__(self, exec_id: str, uris: Uris, spec: dict[str, Any] | None = None) -> None:
@@ -59,9 +60,9 @@ class Process:
         self.frozen = 0
         self.ended: Exit | None = None
         self.drained = False
-        self._size: tuple[int, int] | None = None
-        self._stdin_closed = False
-        self._waiting: list[Call] = []
+        self.size: tuple[int, int] | None = None
+        self.stdin_closed = False
+        self.waiting: list[Call] = []
         self._after_drain: list[Callable[[], None]] = []
 
     @property
@@ -87,23 +88,23 @@ class Process:
         stdio.close_child()
         if console >= 0:
             stdio.attach_console(console)
-        if self._size is not None:
-            stdio.resize(*self._size)
+        if self.size is not None:
+            stdio.resize(*self.size)
         if self.exec_id:
             # It is known to clients and runs: they may type. The first process runs after its start.
             stdio.open_input()
-        if self._stdin_closed:
+        if self.stdin_closed:
             stdio.close_stdin()
 
     def resize(self, width: int, height: int) -> None:
         """Give its terminal a size; one that does not exist yet gets it at its start."""
-        self._size = (width, height)
+        self.size = (width, height)
         if self.stdio is not None and self.uris.terminal:
             self.stdio.resize(width, height)
 
     def close_stdin(self) -> None:
         """Let it read the end of its input, at once or from its start on."""
-        self._stdin_closed = True
+        self.stdin_closed = True
         if self.stdio is not None:
             self.stdio.close_stdin()
 
@@ -112,14 +113,14 @@ class Process:
         if self.ended is not None:
             call.answer(self._end())
             return
-        self._waiting.append(call)
-        call.on_gone = lambda: self._waiting.remove(call)
+        self.waiting.append(call)
+        call.on_gone = lambda: self.waiting.remove(call)
 
     def end(self, ended: Exit) -> None:
         """It ended, and that is written down: tell who waits."""
         self.ended = ended
         self.frozen = 0
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for call in waiting:
             call.answer(self._end())
 
@@ -159,7 +160,7 @@ class Process:
         if self.stdio is not None:
             self.stdio.close()
             self.stdio = None
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         for call in waiting:
             call.refuse(error)
 

@@ -11,7 +11,7 @@ import time
 
 from cloche.errors import InvalidArgument
 from cloche.shim import bundle, exits, sockets
-from cloche.shim.drivers import driver_for
+from cloche.shim.driver import driver_for
 from cloche.shim.rootfs_mount import unmount_rootfs
 from cloche.wire.messages.google import Timestamp
 from cloche.wire.messages.task import DeleteResponse

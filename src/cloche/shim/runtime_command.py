@@ -195,10 +195,11 @@ def _spawn(words: list[str], stdio: tuple[int, int, int], what: str) -> int:
     # A source among 0, 1, 2 could be overwritten before its turn.
     copies = [_copy(fd, max(highest, 3)) for fd in stdio]
     try:
-        return os.posix_spawnp(
+        return pidfd.spawn(
             words[0],
             words,
             environment,
+            search=True,
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in enumerate(copies)],
             setpgroup=0,
             setsigmask=(),

@@ -12,17 +12,19 @@ import os
 import time
 
 from cloche.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
+from cloche.shim.server import resume
 from cloche.wire.messages import sandbox
 from cloche.wire.messages.google import Timestamp
 from cloche.wire.messages.types import Metric, Platform
+from cloche.wire.services.sandbox import SANDBOX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from cloche.shim.containers import Container, Shim
-    from cloche.shim.server import Call, Handler
+    from cloche.shim.server import Call, Handler, _Connection
 
 READY, NOT_READY = "SANDBOX_READY", "SANDBOX_NOTREADY"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -63,6 +65,24 @@ class SandboxService:
         """Whether a sandbox was created: the shim stays for it, with or without containers."""
         return bool(self._id)
 
+    @property
+    def waits(self) -> int:
+        """How many calls wait for its end."""
+        return len(self._waiting)
+
+    def pack(self, *, everything: bool) -> list[Any]:
+        """What another worker has to know of it; with everything goes who waits."""
+        waiting = [call.place for call in self._waiting] if everything else []
+        return [self._id, self._created_ns, self._started, self._stopped_ns, waiting]
+
+    def unpack(self, packed: Sequence[Any], connections: Sequence[_Connection | None]) -> None:
+        """Go on with it."""
+        self._id, self._created_ns, self._started, self._stopped_ns, waiting = packed
+        for number, stream in waiting:
+            connection = connections[number] if number < len(connections) else None
+            if connection is not None:
+                self._wait(resume(connection, stream, SANDBOX.methods["WaitSandbox"]))
+
     def _require(self, sandbox_id: str) -> None:
         if not self._id or sandbox_id != self._id:
             raise NotFound(f"sandbox {sandbox_id!r} does not exist")
@@ -81,7 +101,9 @@ class SandboxService:
         if self._stopped_ns:
             raise FailedPrecondition(f"sandbox {self._id!r} was stopped")
         self._started = True
-        call.answer(sandbox.StartSandboxResponse(pid=os.getpid(), created_at=Timestamp.of(self._created_ns)))
+        call.answer(
+            sandbox.StartSandboxResponse(pid=self._shim.pid, created_at=Timestamp.of(self._created_ns))
+        )
 
     def platform(self, request: sandbox.PlatformRequest, call: Call) -> None:
         """This machine's."""
@@ -129,6 +151,9 @@ class SandboxService:
         if self._stopped_ns:
             call.answer(self._end())
             return
+        self._wait(call)
+
+    def _wait(self, call: Call) -> None:
         self._waiting.append(call)
         call.on_gone = lambda: self._waiting.remove(call)
 
@@ -141,7 +166,7 @@ class SandboxService:
         ready = self._started and not self._stopped_ns
         answer = sandbox.SandboxStatusResponse(
             sandbox_id=self._id,
-            pid=os.getpid() if ready else 0,
+            pid=self._shim.pid if ready else 0,
             state=READY if ready else NOT_READY,
             created_at=Timestamp.of(self._created_ns),
             exited_at=Timestamp.of(self._stopped_ns) if self._stopped_ns else None,

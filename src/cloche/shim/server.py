@@ -26,9 +26,10 @@ from cloche.wire.ttrpc import DATA, NO_DATA, REMOTE_CLOSED, REMOTE_OPEN, REQUEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from cloche.shim.holder import Packing, Unpacking
     from cloche.shim.loop import Loop, Timer
     from cloche.wire.service import Method, Service
     from cloche.wire.tracing import Span
@@ -129,6 +130,11 @@ class Call:
             self._forget()
             self.on_gone()
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the answer has to go: the number of its connection (of `Server.pack`), and the stream."""
+        return list(self._connection.server.connections).index(self._connection), self._stream
+
     def receive(self, frame: Frame) -> None:
         """What the client sends after its request."""
         if not frame.flags & NO_DATA:
@@ -148,14 +154,14 @@ def _unheard(_: Message) -> None:
 class _Connection:
     """One client."""
 
-    def __init__(self, server: Server, peer: _socket) -> None:
+    def __init__(self, server: Server, peer: _socket, last_stream: int = 0) -> None:
         self.server = server
         self.calls: dict[int, Call] = {}
         self._socket = peer
         self._descriptor = peer.fileno()
         self._decoder = ttrpc.Decoder()
         self._unsent = bytearray()
-        self._last_stream = 0
+        self.last_stream = last_stream
         self._events = READ
         server.loop.watch(self._descriptor, READ, self._ready)
 
@@ -194,10 +200,10 @@ class _Connection:
         request = ttrpc.Request.decode(frame.payload)
         method, handler = self.server.find(request.service, request.method)
         call = Call(self, frame.stream, method, {item.key: item.value for item in request.metadata})
-        if frame.stream % 2 == 0 or frame.stream <= self._last_stream:
+        if frame.stream % 2 == 0 or frame.stream <= self.last_stream:
             call.refuse(InvalidArgument(f"stream {frame.stream}: must be odd, and above those before"))
             return
-        self._last_stream = frame.stream
+        self.last_stream = frame.stream
         self.calls[frame.stream] = call
         if "traceparent" in call.metadata:
             from cloche.shim.traced import begin, within
@@ -244,6 +250,15 @@ class _Connection:
         """Whether the client has not yet taken all."""
         return bool(self._unsent)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is half said, on either side."""
+        return self._decoder.is_between and not self._unsent
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._descriptor
+
     def close(self) -> None:
         """End the connection, and every call on it."""
         if self._descriptor < 0:
@@ -251,7 +266,7 @@ class _Connection:
         self.server.loop.forget(self._descriptor)
         self._socket.close()
         self._descriptor = -1
-        self.server.connections.discard(self)
+        self.server.connections.pop(self, None)
         for call in list(self.calls.values()):
             call.gone()
 
@@ -265,7 +280,7 @@ class Server:
     def __init__(self, loop: Loop, listener: _socket, report: Callable[[BaseException], None]) -> None:
         self.loop = loop
         self.report = report
-        self.connections: set[_Connection] = set()
+        self.connections: dict[_Connection, None] = {}  # in their order
         self._listener = listener
         self._offered: dict[tuple[str, str], tuple[Method, Handler]] = {}
         self._services: set[str] = set()
@@ -308,7 +323,7 @@ class Server:
         except (PermissionDenied, OSError):
             peer.close()
             return
-        self.connections.add(_Connection(self, peer))
+        self.connections[_Connection(self, peer)] = None
 
     def _accept_again(self) -> None:
         if self._listener.fileno() >= 0:
@@ -319,12 +334,43 @@ class Server:
         """Whether a client has not yet taken all that was said to it."""
         return any(connection.unsent for connection in self.connections)
 
+    def is_quiet(self, *, calls: int) -> bool:
+        """Whether nothing is half said, and so many calls are open."""
+        return calls == sum(len(each.calls) for each in self.connections) and all(
+            each.is_quiet for each in self.connections
+        )
+
+    def pack(self, packing: Packing) -> dict[str, Any]:
+        """The listener and the connections, as they are when it is quiet."""
+        present = self.connections if packing.everything else ()
+        connections = [[packing.put(each.fileno()), each.last_stream] for each in present]
+        return {"listener": packing.put(self._listener.fileno()), "connections": connections}
+
+    def unpack(self, connections: Sequence[Sequence[int]], unpacking: Unpacking) -> list[_Connection | None]:
+        """Go on with what was packed, in its order; None for those that are lost."""
+        found: list[_Connection | None] = []
+        for place, last_stream in connections:
+            descriptor = unpacking.take(place)
+            if descriptor < 0:
+                found.append(None)
+                continue
+            connection = _Connection(self, _socket(fileno=descriptor), last_stream)
+            self.connections[connection] = None
+            found.append(connection)
+        return found
+
     def close(self) -> None:
         """Stop listening, and end every connection."""
         self.loop.forget(self._listener.fileno())
         self._listener.close()
         for connection in list(self.connections):
             connection.close()
+
+
+def resume(connection: _Connection, stream: int, method: Method) -> Call:
+    """A call that is still open on a connection that was unpacked."""
+    call = connection.calls[stream] = Call(connection, stream, method, {})
+    return call
 
 
 def _require_same_user(peer: _socket) -> None:

@@ -6,8 +6,6 @@ State, Wait, Connect and most signals are answered from what the shim knows.
 
 from __future__ import annotations
 
-import os
-
 from cloche import __version__
 from cloche.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from cloche.shim import births
@@ -181,7 +179,7 @@ class TaskService:
             call.answer()
             return
         driver = container.driver
-        container.signals.run(lambda: driver.kill(number, everyone=request.all), _answering(call), brief=True)
+        container.signals.run(lambda: driver.kill(number, everyone=request.all), _answering(call))
 
     def pids(self, request: task.PidsRequest, call: Call) -> None:
         """All processes of a container."""
@@ -292,7 +290,7 @@ class TaskService:
         """Who answers here."""
         container = self._shim.containers.get(request.id)
         pid = container.init.pid if container else 0
-        call.answer(task.ConnectResponse(shim_pid=os.getpid(), task_pid=pid, version=__version__))
+        call.answer(task.ConnectResponse(shim_pid=self._shim.pid, task_pid=pid, version=__version__))
 
     def shutdown(self, _request: task.ShutdownRequest, call: Call) -> None:
         """End the shim, unless it still has containers."""

@@ -12,7 +12,7 @@ fork of the first `start` itself, which has imported everything to become a shim
 
 The warm parent is single-threaded and holds nothing but its sockets, so that nothing of one caller
 reaches another's shim. It keeps one end of a pair of sockets for each shim, whose other end closes
-when the shim ends; ten seconds after the last of them it leaves.
+when the shim ends; fifteen seconds after the last of them it leaves.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from cloche.errors import ClocheError
 from cloche.kernel.siblings import fork_sibling
 from cloche.kernel.syscalls import prlimit
 from cloche.runtime.sealed import adopt_init, sealed_init
-from cloche.shim.beginning import FAILED, NAME, SUCCEEDED, Beginning
+from cloche.shim.beginning import FAILED, NAME, SUCCEEDED, Beginning, wake
 from cloche.shim.bootstrap import parse_flags
 from cloche.shim.caller import RLIMIT_NOFILE, Caller, content_of, parse_limits
 from cloche.shim.loop import READ, Loop, Timer
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 TITLE = "containerd-shim-cloche-v1 warm parent"
 
-IDLE_S = 10.0
+# Longer than between two looks of a kubelet at its containers.
+IDLE_S = 15.0
 _PATIENCE_S = 1.0
 
 PREPARED = (
@@ -227,14 +228,17 @@ def carry_out(caller: Caller, stdin: int, channel: int) -> NoReturn:
             os.close(stdin)
 
     caller.hand_down()
-    words = caller.command()[1:]
+    program, *words = caller.command()
+    if words[-1:] in (["hold"], ["guard"]):
+        os.close(channel)
+        wake(caller, stdin, [program, *words])
     if words[-1:] == ["delete"]:
         try:
             answer(SUCCEEDED, remove(parse_flags(words)).encode())
         except (ClocheError, OSError) as error:
             answer(FAILED, f"{NAME}: {error}\n".encode(errors="surrogateescape"))
         os._exit(0)
-    Beginning(caller, words, os.environ).run(stdin, answer)
+    Beginning(caller, caller.program(), words, os.environ).run(stdin, answer)
 
 
 def receive_descriptors(connection: _socket) -> list[int]:

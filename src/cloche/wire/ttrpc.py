@@ -88,6 +88,11 @@ class Decoder:
     def __init__(self) -> None:
         self._data = bytearray()
 
+    @property
+    def is_between(self) -> bool:
+        """Whether no frame has begun that is not whole yet."""
+        return not self._data
+
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that are whole now. Raises ProtocolError; the connection is lost then."""
         held = self._data

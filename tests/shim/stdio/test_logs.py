@@ -74,7 +74,7 @@ def test_a_line_in_the_making_stays_in_the_pipe_where_no_death_of_ours_loses_it(
 ) -> None:
     log = tmp_path / "log"
     stdio = shim.open(both(f"json-file://{log}"))
-    reading = os.dup(stdio._outputs[0].source)
+    reading = os.dup(stdio.outputs[0].source)
     shim.spawn(stdio, "sh", "-c", "printf 'whole\\nbegun'; exec sleep 100")
     wait_until(lambda: text(log) == "whole\n")
     # As kill -9 would: nothing is flushed, and who replaces the shim has a reading end.
@@ -211,7 +211,7 @@ def test_a_full_disk_costs_lines_and_not_the_program(small_disk: Path, shim: Shi
     wait_until(lambda: log.stat().st_size > 30000)
     with open(small_disk.parent / "in", "wb", buffering=0) as typing:
         # The shell has said all, and the shim has taken it: what it had no room for is lost.
-        wait_until(lambda: idle(process.pid) and shim.call(lambda: unread(stdio._outputs[0].source)) == 0)
+        wait_until(lambda: idle(process.pid) and shim.call(lambda: unread(stdio.outputs[0].source)) == 0)
         log.write_bytes(b"")
         typing.write(b"go\n")
         assert process.wait(10) == 0

@@ -2,7 +2,7 @@
 
 create   bundle · shim's `start` · connect · Create        (on failure: all undone)
 delete   Delete · Shutdown · bundle gone
-a shim that is lost: its `delete` · exit and delete events · bundle gone
+a shim that is lost: one of ours answers again; else its `delete` · exit and delete events · bundle gone
 load     at the start of the daemon: reconnect to every shim whose bundle is there
 """
 
@@ -16,7 +16,7 @@ from cloche.engine.tasks import shim as shims
 from cloche.engine.tasks.bundle import Bundle, bundles, discard, discard_all
 from cloche.engine.tasks.runtimes import own_shim, shim_binary
 from cloche.engine.tasks.shim import Daemon, Log, Shim
-from cloche.errors import AlreadyExists, ClocheError, NotFound
+from cloche.errors import AlreadyExists, ClocheError, NotFound, Unavailable
 from cloche.store import clock, faults
 from cloche.wire.messages import task as messages
 from cloche.wire.messages.events import TaskDelete, TaskExit
@@ -68,6 +68,7 @@ class Tasks:
         self._logs: dict[tuple[str, str], Log] = {}
         self._creating: set[tuple[str, str]] = set()
         self._cleaning: set[asyncio.Future[object]] = set()
+        self._following: dict[tuple[str, str], asyncio.Future[object]] = {}
 
     async def get(self, namespace: str, task_id: str) -> Shim:
         """The shim of a task. Raises NotFound."""
@@ -235,13 +236,45 @@ class Tasks:
             self._forget(key)
             if not os.path.exists(shim.bundle.path):
                 return  # an engine's, which has ended and is gone with all that was its
-            self._later(self._clean_up(key, shim.bundle, binary))
+            following = self._following[key] = self._later(self._follow(key, shim.bundle, binary))
+            following.add_done_callback(lambda _: self._following.pop(key, None))
 
-    def _later(self, work: Awaitable[object]) -> None:
-        """Have something done that nobody waits for."""
+    def _later(self, work: Awaitable[object]) -> asyncio.Future[object]:
+        """Have something done that nobody need wait for."""
         doing = asyncio.ensure_future(work)
         self._cleaning.add(doing)
         doing.add_done_callback(self._cleaning.discard)
+        return doing
+
+    async def _follow(self, key: tuple[str, str], bundle: Bundle, binary: str) -> None:
+        """Find what has taken a dead shim's place; clean up where nothing has."""
+        try:
+            shim = await shims.connect(bundle)
+            await shim.call("State", messages.StateRequest(id=bundle.id), timeout_s=LOAD_TIMEOUT_S)
+        except (ClocheError, OSError):
+            await self._clean_up(key, bundle, binary)
+            return
+        _log.warning("task %s/%s: its shim was killed, and goes on", *key)
+        if key in self._shims:
+            shim.channel.close()  # somebody has asked for it meanwhile
+        else:
+            self._adopt(key, shim, binary)
+        if key not in self._logs:
+            self._logs[key] = Log(bundle)
+
+    async def wait(self, namespace: str, task_id: str, exec_id: str = "") -> messages.WaitResponse:
+        """How a process ended, once it has; also where its shim is killed meanwhile, and goes on."""
+        while True:
+            shim = await self.get(namespace, task_id)
+            try:
+                asked = messages.WaitRequest(id=task_id, exec_id=exec_id)
+                ended: messages.WaitResponse = await shim.call("Wait", asked)
+                return ended
+            except Unavailable:
+                following = self._following.get((namespace, task_id))
+                if following is None:
+                    raise
+                await asyncio.wait([following])
 
     async def _clean_up(self, key: tuple[str, str], bundle: Bundle, binary: str) -> None:
         namespace, task_id = key

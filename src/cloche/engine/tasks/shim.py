@@ -10,6 +10,7 @@ import subprocess
 from cloche.engine.tasks.bundle import Address, parse_address
 from cloche.engine.tasks.channel import TtrpcChannel
 from cloche.errors import ClocheError, DeadlineExceeded, FailedPrecondition, Unavailable, Unimplemented
+from cloche.shim.bootstrap import GUARDED
 from cloche.spec.record import Record
 from cloche.wire.messages import task as messages
 from cloche.wire.services.task import TASK_V2, TASK_V3
@@ -116,6 +117,8 @@ def _execute(bundle: Bundle, binary: str, daemon: Daemon, action: str, stdin: by
         "GRPC_ADDRESS": daemon.address,
         "NAMESPACE": bundle.namespace,
         "MAX_SHIM_VERSION": "3",
+        # Ours go on when they are killed: see Tasks.
+        GUARDED: "1",
     }
     try:
         done = subprocess.run(

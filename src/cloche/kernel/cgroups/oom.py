@@ -34,6 +34,20 @@ class OomWatch:
             self.interest = select.POLLPRI
         self._kills = oom_kills(paths)
 
+    @classmethod
+    def adopt(cls, paths: Mapping[str, str], descriptor: int, kills: int) -> OomWatch:
+        """One that another process has made. descriptor: owned from now on; kills: of its `state`."""
+        watch = cls.__new__(cls)
+        watch._paths, watch._descriptor, watch._kills = paths, descriptor, kills
+        watch._legacy = paths.get("memory", "")
+        watch.interest = select.POLLIN if watch._legacy else select.POLLPRI
+        return watch
+
+    @property
+    def state(self) -> tuple[Mapping[str, str], int]:
+        """Its paths, and how many kills it knows of."""
+        return self._paths, self._kills
+
     def _register(self) -> None:
         try:
             control = os.open(f"{self._legacy}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)

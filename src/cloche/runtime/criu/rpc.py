@@ -25,6 +25,7 @@ from _socket import (
 )
 
 from cloche.errors import FailedPrecondition
+from cloche.kernel import pidfd
 from cloche.runtime.criu.messages import (
     FEATURE_CHECK,
     NOTIFY,
@@ -133,7 +134,7 @@ class Criu:
             theirs.close()
             ours.close()
             if pid:
-                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                status = pidfd.reap(pid)
         # After a pre-dump it waits for the next request, and takes it amiss that there is none.
         if response is None or (status and request.type != PRE_DUMP):
             raise CriuFailed(_ending(status))
@@ -149,7 +150,7 @@ class Criu:
         try:
             actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(moved)]
             words = [self.program, "swrk", str(_SOCKET)]
-            return os.posix_spawn(self.program, words, os.environ, file_actions=actions)
+            return pidfd.spawn(self.program, words, os.environ, file_actions=actions)
         finally:
             for descriptor in moved if stdio else (*moved, nowhere):
                 os.close(descriptor)

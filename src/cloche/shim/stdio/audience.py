@@ -29,18 +29,20 @@ _INPUT_LIMIT = 1 << 16
 class Audience:
     """All methods belong to the loop's thread.
 
-    console: the pty's master, -1 for none; its size is set by those who are attached.
+    console: the pty's master, -1 for none; its size is set by those who are attached. input_closed: called
+    when its input is. input_ends: whether the end of a client's input is the process's.
     """
 
     def __init__(self, loop: Loop, *, stuck_s: float = STUCK_S) -> None:
         self.console = -1
+        self.input_closed: Callable[[], None] = _nobody
         self.pumps: list[Callable[[], None]] = []
         self._loop = loop
         self._stuck_s = stuck_s
         self._clients: dict[int, SocketClient] = {}
         self._events: dict[int, int] = {}
         self._listener: _socket | None = None
-        self._input_ends = False
+        self.input_ends = False
         self._timers: list[Timer] = []
         self._judging = False
         self._held = False
@@ -49,20 +51,30 @@ class Audience:
         self._stdin = -1
         self._code: int | None = None
 
-    @property
-    def is_listening(self) -> bool:
-        """Whether clients can come."""
-        return self._listener is not None
-
     def serve(self, listener: _socket, *, input_ends: bool, hold_s: float) -> None:
         """See Stdio.serve_attach."""
         listener.setblocking(False)
         self._listener = listener
-        self._input_ends = input_ends
+        self.input_ends = input_ends
         self._listen()
         if hold_s > 0:
             self._held = True
             self._timers.append(self._loop.call_later(hold_s, self.let_go))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody is attached, and nothing that was typed is left."""
+        return not (self._clients or self._held or self._input or (self._input_over and self._stdin >= 0))
+
+    @property
+    def listener(self) -> int:
+        """Where those who attach connect; -1 for nowhere. Borrowed."""
+        return self._listener.fileno() if self._listener is not None else -1
+
+    @property
+    def target(self) -> int:
+        """Where what they type goes; -1 for nowhere. Borrowed."""
+        return self._stdin
 
     def _listen(self) -> None:
         if self._listener is not None:
@@ -85,7 +97,7 @@ class Audience:
                 self._loop.forget(self._listener.fileno())
                 self._timers.append(self._loop.call_later(_RETRY_S, self._listen))
                 return
-            client = SocketClient(_socket(fileno=descriptor), input_ends=self._input_ends)
+            client = SocketClient(_socket(fileno=descriptor), input_ends=self.input_ends)
             self._clients[descriptor] = client
             if self._code is not None:
                 client.tell_exit(self._code)
@@ -198,6 +210,7 @@ class Audience:
             self._loop.forget(self._stdin)
             os.close(self._stdin)
             self._stdin = -1
+            self.input_closed()
         self._input.clear()
 
     def abandon(self) -> None:
@@ -232,3 +245,7 @@ class Audience:
             self._loop.forget(self._listener.fileno())
             self._listener.close()
             self._listener = None
+
+
+def _nobody() -> None:
+    """Nobody minds."""

@@ -51,6 +51,11 @@ class BesideSink:
         self._busy = self._missed = False
         self._over = self._closed = False
 
+    @property
+    def file(self) -> int:
+        """Its descriptor; borrowed."""
+        return self._file.file
+
     def take(self, source: int) -> int:
         """Let the lane take some. Always raises BlockingIOError, but at the end."""
         if self._over:

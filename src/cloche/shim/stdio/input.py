@@ -98,6 +98,22 @@ class Input:
         if self._closing:
             self.close_soon()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether its end is awaited."""
+        return self._closing and self.target >= 0
+
+    @property
+    def target(self) -> int:
+        """Where it goes; -1 when it is over. Borrowed."""
+        return self._sink.descriptor
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """What keeps the fifo, as long as it is not over: a handle, or both ends. Borrowed."""
+        ends = (self._handle, self._held, self._pump.source if self._pump and not self._pump.over else -1)
+        return tuple(end for end in ends if end >= 0)
+
     def close_soon(self) -> None:
         """CloseIO: end when all that was written is handed on.
 

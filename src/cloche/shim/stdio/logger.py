@@ -51,15 +51,7 @@ class Logger:
         Raises NotFound or FailedPrecondition when it cannot be started or does not get ready,
         DeadlineExceeded when it takes too long.
         """
-        self.ended = False
-        self._pid = self._pidfd = -1
-        self._loop = loop
-        self._path = target.path
-        self._timers: list[Timer] = []
-        self._told: Callable[[], None] = _nobody
-        self._discarding: list[Pump] = []
-        self._readers: list[int] = []
-        self._writers: list[int] = []
+        self._prepare(loop, target.path)
         try:
             self._add_pipe()
             self._add_pipe()
@@ -67,6 +59,31 @@ class Logger:
         except BaseException:
             self._give_up()
             raise
+
+    @classmethod
+    def adopt(cls, loop: Loop, path: str, pid: int, pidfd: int, readers: list[int]) -> Logger:
+        """One that another worker has started. pidfd, readers: owned from now on."""
+        logger = cls.__new__(cls)
+        logger._prepare(loop, path)
+        logger._pid, logger._pidfd, logger._readers = pid, pidfd, readers
+        CLAIMS.claim(pid)
+        return logger
+
+    def _prepare(self, loop: Loop, path: str) -> None:
+        self.ended = False
+        self._pid = self._pidfd = -1
+        self._loop = loop
+        self._path = path
+        self._timers: list[Timer] = []
+        self._told: Callable[[], None] = _nobody
+        self._discarding: list[Pump] = []
+        self._readers: list[int] = []
+        self._writers: list[int] = []
+
+    @property
+    def process(self) -> tuple[int, int]:
+        """Its pid and a pidfd; borrowed."""
+        return self._pid, self._pidfd
 
     def _add_pipe(self) -> None:
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -94,7 +111,7 @@ class Logger:
                 copies.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE))
             given = [(os.POSIX_SPAWN_DUP2, copy, number) for number, copy in enumerate(copies, 3)]
             with CLAIMS:
-                self._pid = os.posix_spawn(
+                self._pid = pidfds.spawn(
                     target.path,
                     [target.path, *words],
                     environment,
@@ -129,7 +146,7 @@ class Logger:
         if self._pid >= 0:
             # Nobody else reaps it, so the number is still its own.
             os.kill(self._pid, signals.SIGKILL)
-            os.waitpid(self._pid, 0)
+            pidfds.reap(self._pid)
             CLAIMS.release(self._pid)
         if self._pidfd >= 0:
             os.close(self._pidfd)

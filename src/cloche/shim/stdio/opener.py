@@ -170,6 +170,10 @@ class Opener:
             sink = open_file(target.path)
         else:
             return NullSink()
+        return self._beside(sink)
+
+    def _beside(self, sink: Sink) -> Sink:
+        """Or one that writes in another thread, where writing may hang."""
         if isinstance(sink, FileSink):
             from cloche.shim.stdio.beside import BesideSink, may_hang
 

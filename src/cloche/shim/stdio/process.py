@@ -52,23 +52,25 @@ class Stdio:
     child: what the process gets as its descriptors 0, 1 and 2; borrowed, valid until `close_child`.
     A process with a terminal of its own gets that instead, and `attach_console` its master.
     kept: what another process may hold copies of, so that the death of this one loses nothing; valid
-    until `finish`. The copy of stdin is to be closed with `close_stdin`.
+    until `finish`. The copy of stdin is to be closed with `close_stdin`, when `kept_changed` is called.
+    outputs, input, loggers, idle, present: what it consists of, for `adopting`; present is its audience.
     """
 
     def __init__(self, loop: Loop, *, drain_s: float = DRAIN_S) -> None:
         self.child: tuple[int, int, int] = (-1, -1, -1)
         self.kept = Kept()
+        self.kept_changed: Callable[[], None] = _nothing
         self._loop = loop
         self._drain_s = drain_s
         self._theirs: set[int] = set()
-        self._idle: list[int] = []
-        self._outputs: list[Pump] = []
-        self._input: Input | None = None
+        self.idle: list[int] = []
+        self.outputs: list[Pump] = []
+        self.input: Input | None = None
         self._typed = -1
         self._screen: Sink | None = None
-        self._loggers: list[Logger] = []
+        self.loggers: list[Logger] = []
         self._logs: list[LogFile] = []
-        self._audience: Audience | None = None
+        self.present: Audience | None = None
         self._attached_type = False
         self._console = -1
         self._timers: list[Timer] = []
@@ -83,11 +85,11 @@ class Stdio:
 
     def hold(self, reading: int) -> None:
         """Keep a pipe open, so that its writer gets no SIGPIPE; somebody else reads it."""
-        self._idle.append(reading)
+        self.idle.append(reading)
 
     def add_output(self, reading: int, sink: Sink) -> None:
         """What comes out of a pipe goes to a sink; into nothing when the sink breaks."""
-        self._outputs.append(self._pump(reading, sink, self._ask))
+        self.outputs.append(self._pump(reading, sink, self._ask))
 
     def _pump(self, source: int, sink: Sink, ended: Callable[[], None]) -> Pump:
         pump = Pump(self._loop, source, sink, instead=NullSink, ended=ended)
@@ -97,11 +99,11 @@ class Stdio:
 
     def add_input(self, fifo: int, sink: Sink) -> None:
         """What comes through a client's fifo (of `input.find_fifo`) goes to the process."""
-        self._input = Input(self._loop, fifo, sink, ended=_nothing)
+        self.input = Input(self._loop, fifo, sink, ended=self._input_closed)
 
     def add_logger(self, logger: Logger) -> None:
         """A program reads the output; its end belongs to the end of the streams."""
-        self._loggers.append(logger)
+        self.loggers.append(logger)
 
     def add_log(self, log: LogFile) -> None:
         """A log of ours; closed with the streams."""
@@ -110,11 +112,12 @@ class Stdio:
     @property
     def audience(self) -> Audience:
         """Who is attached; there may be some from now on."""
-        if self._audience is None:
+        if self.present is None:
             from cloche.shim.stdio.audience import Audience
 
-            self._audience = Audience(self._loop)
-        return self._audience
+            self.present = Audience(self._loop)
+            self.present.input_closed = self._input_closed
+        return self.present
 
     def add_recorded(self, reading: int, stream: str, log: LogFile | None) -> None:
         """What comes out of a pipe goes to a log, and to those who are attached."""
@@ -123,7 +126,7 @@ class Stdio:
         sink = RecordedSink(self._loop, stream, log, self.audience)
         pump = self._pump(reading, sink, self._ask)
         self.audience.pumps.append(pump.resume)
-        self._outputs.append(pump)
+        self.outputs.append(pump)
 
     def add_attached_input(self, writing: int) -> None:
         """What those who are attached type goes to the process; -1: to its terminal."""
@@ -138,23 +141,23 @@ class Stdio:
     def begin(self) -> None:
         """Move what comes."""
         if not self._closed:
-            for logger in self._loggers:
+            for logger in self.loggers:
                 logger.watch(self._ask)
             self._move()
 
     def _move(self) -> None:
-        for pump in self._outputs:
+        for pump in self.outputs:
             pump.start()
 
     def open_input(self) -> None:
         """Let clients write: the process runs, and they have been told so. See `Input`."""
-        if self._input is not None:
-            self._input.open()
+        if self.input is not None:
+            self.input.open()
 
     def close_child(self) -> None:
         """Close our copies of `child`, once the process has its own. A little later input is opened."""
-        if self._input is not None:
-            self._input.open_later(_INPUT_S)
+        if self.input is not None:
+            self.input.open_later(_INPUT_S)
         for descriptor in self._theirs:
             os.close(descriptor)
         self._theirs.clear()
@@ -177,33 +180,39 @@ class Stdio:
         self.kept = self.kept.replace(console=master)
         screen, self._screen = self._screen, None
         # First, since what is recorded comes out of it.
-        self._outputs.insert(0, self._pump(master, screen, self._hung_up))
+        self.outputs.insert(0, self._pump(master, screen, self._hung_up))
         self._move()
 
     def _connect_keyboard(self, master: int) -> None:
         if self._typed >= 0:
             keyboard = ConsoleSink(os.dup(master))
-            self._input = Input(self._loop, self._typed, keyboard, ended=self._typed_all)
-            self._input.open_later(_INPUT_S)
+            self.input = Input(self._loop, self._typed, keyboard, ended=self._typed_all)
+            self.input.open_later(_INPUT_S)
             self._typed = -1
-        elif self._audience is not None:
+        elif self.present is not None:
             if self._attached_type:
-                self._audience.take_input_to(os.dup(master))
-            self._audience.console = master
+                self.present.take_input_to(os.dup(master))
+            self.present.console = master
 
     def _typed_all(self) -> None:
         # As under containerd a terminal without input is hung up, but not before its reader saw the end.
         self._timers.append(self._loop.call_later(_HANG_UP_S, self._hang_up))
 
     def _hang_up(self) -> None:
-        for pump in self._outputs:
+        for pump in self.outputs:
             if not pump.drain():
                 pump.end()
 
+    def _input_closed(self) -> None:
+        self.kept = self.kept.replace(stdin=-1)
+        self.kept_changed()
+
     def _hung_up(self) -> None:
         self._console = -1
-        if self._audience is not None:
-            self._audience.console = -1
+        self.kept = self.kept.replace(console=-1)
+        self.kept_changed()
+        if self.present is not None:
+            self.present.console = -1
         self._ask()
 
     def resize(self, width: int, height: int) -> None:
@@ -213,16 +222,16 @@ class Stdio:
 
     def close_stdin(self) -> None:
         """The process reads an end of file behind what was written before."""
-        self.kept = self.kept.replace(stdin=-1)
-        if self._input is not None:
-            self._input.close_soon()
-        if self._audience is not None:
-            self._audience.feed_end()
+        self._input_closed()
+        if self.input is not None:
+            self.input.close_soon()
+        if self.present is not None:
+            self.present.feed_end()
 
     @property
     def is_attachable(self) -> bool:
         """Whether clients can attach now."""
-        return self._audience is not None and self._audience.is_listening
+        return self.present is not None and self.present.listener >= 0
 
     def serve_attach(self, listener: socket, *, input_ends: bool = False, hold_s: float = 0) -> None:
         """Let clients attach through a listening socket, by `cloche.shim.frames`.
@@ -231,15 +240,16 @@ class Stdio:
         hold_s: output waits so many seconds for the first one. Raises FailedPrecondition where output
         goes to others: fifos, files and logging programs have no audience.
         """
-        if self._audience is None:
+        if self.present is None:
             listener.close()
             raise FailedPrecondition("nobody can attach: output goes to json-file://, cri:// or attach://")
-        self._audience.serve(listener, input_ends=input_ends, hold_s=hold_s)
+        self.present.serve(listener, input_ends=input_ends, hold_s=hold_s)
+        self.kept_changed()
 
     def tell_exit(self, code: int) -> None:
         """After `finish`: tell those who are attached, and who still come until `close`."""
-        if self._audience is not None:
-            self._audience.tell_exit(code)
+        if self.present is not None:
+            self.present.tell_exit(code)
 
     def reopen_logs(self) -> None:
         """Go on in new files: the old ones were renamed. Raises FailedPrecondition, and keeps those."""
@@ -262,14 +272,15 @@ class Stdio:
         self.kept = Kept()
         self.close_child()
         self._close_input()
-        for pump in self._outputs:
+        for pump in self.outputs:
             pump.drain()
         self._timers.append(self._loop.call_later(self._drain_s, self._cut))
         self._ask()
 
     def _ask(self) -> None:
-        """Whether all is over."""
-        over = all(pump.over for pump in self._outputs) and all(each.ended for each in self._loggers)
+        """Whether all is over; and something of it has ended."""
+        self.kept_changed()
+        over = all(pump.over for pump in self.outputs) and all(each.ended for each in self.loggers)
         if self._done is not None and over:
             done, self._done = self._done, None
             self._cancel_timers()
@@ -283,7 +294,7 @@ class Stdio:
 
         No event tells of a reader: epoll says nothing to a writer when one opens the fifo.
         """
-        if all(_settled(pump.sink) for pump in self._outputs):
+        if all(_settled(pump.sink) for pump in self.outputs):
             if self._read is not None:
                 read, self._read = self._read, None
                 read()
@@ -298,7 +309,7 @@ class Stdio:
         """
         self._read = done
         self._cancel_timers()
-        if not all(_settled(pump.sink) for pump in self._outputs):
+        if not all(_settled(pump.sink) for pump in self.outputs):
             self._timers.append(self._loop.call_later(patience_s, self._stop_waiting))
         self._await_readers(_FIRST_LOOK_S)
 
@@ -308,9 +319,9 @@ class Stdio:
             read()
 
     def _let_go(self) -> None:
-        for descriptor in self._idle:
+        for descriptor in self.idle:
             os.close(descriptor)
-        self._idle.clear()
+        self.idle.clear()
 
     def _close_logs(self) -> None:
         for log in self._logs:
@@ -321,23 +332,23 @@ class Stdio:
         self._logs.clear()
 
     def _cut(self) -> None:
-        if self._audience is not None:
-            self._audience.abandon()
-        for pump in self._outputs:
+        if self.present is not None:
+            self.present.abandon()
+        for pump in self.outputs:
             pump.drain()
             pump.end()
-        for logger in self._loggers:
+        for logger in self.loggers:
             logger.stop()
 
     def _close_input(self) -> None:
-        if self._input is not None:
-            self._input.close()
-            self._input = None
+        if self.input is not None:
+            self.input.close()
+            self.input = None
         if self._typed >= 0:
             os.close(self._typed)
             self._typed = -1
-        if self._audience is not None:
-            self._audience.close_input()
+        if self.present is not None:
+            self.present.close_input()
 
     def _cancel_timers(self) -> None:
         if self._look is not None:
@@ -357,16 +368,16 @@ class Stdio:
         if self._screen is not None:
             self._screen.close()
             self._screen = None
-        for pump in self._outputs:
+        for pump in self.outputs:
             pump.close()
-        self._outputs.clear()
-        for logger in self._loggers:
+        self.outputs.clear()
+        for logger in self.loggers:
             logger.close()
-        self._loggers.clear()
+        self.loggers.clear()
         self._let_go()
         self._close_logs()
-        if self._audience is not None:
-            self._audience.close()
+        if self.present is not None:
+            self.present.close()
 
 
 def _settled(sink: Sink) -> bool:
