@@ -8,10 +8,10 @@
  * would have found out: its own place (/proc/self/exe, so that symbolic links and any argv[0] do),
  * the base interpreter, the directory of the packages. It then becomes
  *
- *     PYTHON -I -S -X utf8 -c CODE PACKAGES PROGRAM ARGUMENT...
+ *     PYTHON -I -S -X utf8 SCRIPT PACKAGES MODULE FLAGS PROGRAM ARGUMENT...
  *
- * where CODE puts PACKAGES on sys.path, leaves [PROGRAM, ARGUMENT...] in sys.argv and calls the
- * entry point. No C library: starting one would cost more than all the rest.
+ * where SCRIPT (src/cloche/launch.py) puts PACKAGES on sys.path, leaves [PROGRAM, ARGUMENT...] in sys.argv
+ * and calls the entry point in MODULE. No C library: starting one would cost more than all the rest.
  */
 
 #include "answering.h"
@@ -175,68 +175,75 @@ static void find_interpreter(char *interpreter, const struct environment *enviro
 
 /* ---- start ---- */
 
-/*
- * The collector of cycles would run a dozen times while modules are imported, to find nothing: a
- * tenth of the time that they take. It still runs in commands that go on for long.
- */
-#define BEGIN \
-    "import sys,gc\n" \
-    "gc.set_threshold(100000)\n" \
-    "a=sys.argv\n" \
-    "del a[0]\n" \
-    "sys.path.append(a.pop(0))\n" \
-    "from cloche.modules import quicken\n" \
-    "quicken()\n"
-/*
- * Outside a virtual environment the packages that Cloche needs may lie in any of the places that
- * `site` knows. It is asked only when an import was not found, so that the usual command starts
- * without it.
- */
-#define SEARCH_FURTHER \
-    "class S:\n" \
-    " def find_spec(n,p=None,t=None):\n" \
-    "  if p is None and S in sys.meta_path:\n" \
-    "   sys.meta_path.remove(S)\n" \
-    "   import site\n" \
-    "   site.main()\n" \
-    "   from importlib.machinery import PathFinder\n" \
-    "   return PathFinder.find_spec(n)\n" \
-    "sys.meta_path.append(S)\n"
-/* Python's orderly end takes 2 ms; all that is left to do at this point is to flush. */
-#define CALL(module) \
-    "from " module " import main\n" \
-    "c=main()or 0\n" \
-    "try:\n" \
-    " for f in(sys.stdout,sys.stderr):f and f.flush()\n" \
-    "except OSError:c=c or 1\n" \
-    "from posix import _exit\n" \
-    "_exit(c)\n"
-
 #define SHIM "containerd-shim-cloche-v1"
 
 static const struct {
-    const char *name, *code, *searching_code;
+    const char *name, *module;
 } COMMANDS[] = {
-    {"cloche", BEGIN CALL("cloche.cli.main"), BEGIN SEARCH_FURTHER CALL("cloche.cli.main")},
-    {"cloche-runc", BEGIN CALL("cloche.runtime.command"), BEGIN SEARCH_FURTHER CALL("cloche.runtime.command")},
-    {"cloched", BEGIN CALL("cloche.daemon.command"), BEGIN SEARCH_FURTHER CALL("cloche.daemon.command")},
-    {SHIM, BEGIN CALL("cloche.shim.command"), BEGIN SEARCH_FURTHER CALL("cloche.shim.command")},
+    {"cloche", "cloche.cli.main"},
+    {"cloche-runc", "cloche.runtime.command"},
+    {"cloched", "cloche.daemon.command"},
+    {SHIM, "cloche.shim.command"},
 };
 
-static const char *code_for(const char *name, int searching)
+static const char *module_for(const char *name)
 {
     for (size_type i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++)
         if (equal(name, COMMANDS[i].name))
-            return searching ? COMMANDS[i].searching_code : COMMANDS[i].code;
+            return COMMANDS[i].module;
     fail("not one of its commands: ", name, ": this program has another name");
 }
 
-/* The words before the user's own: PYTHON -I -S -X utf8 -c CODE PACKAGES PROGRAM */
-enum { OWN_WORDS = 9 };
+struct header { /* of a compiled module */
+    unsigned short version, end;
+    unsigned flags, modified, size;
+};
+
+/* What Python is to execute: src/cloche/launch.py, compiled where that is of the source as it is now. */
+static void find_script(char *script, const char *packages, const char *version)
+{
+    static char compiled[PATH_SIZE], digits[NAME_SIZE];
+    struct header header;
+    struct status source;
+    for (char *to = digits; *version; version++)
+        if (*version != '.')
+            *to++ = *version;
+    JOIN(script, packages, "/cloche/launch.py");
+    long file = open_file(JOIN(compiled, packages, "/cloche/__pycache__/launch.cpython-", digits, ".pyc"), O_RDONLY);
+    if (file < 0)
+        return;
+    long size = system_call(SYS_read, file, (long)&header, sizeof header, 0);
+    system_call(SYS_close, file, 0, 0, 0);
+    if (size == sizeof header && header.end == ('\n' << 8 | '\r') && !header.flags &&
+        status_of(AT_FDCWD, script, 0, &source) == 0 && header.modified == (unsigned)source.modified.seconds &&
+        header.size == (unsigned)source.size)
+        JOIN(script, compiled);
+}
+
+/*
+ * The environment with LC_ALL=POSIX, where it has no LC_ALL: what it says is of no account with -X utf8, and
+ * no locale is loaded then. launch.py takes it away again. Returns whether it was added.
+ */
+static int without_locale(const char **with, char **envp)
+{
+    int has = 0;
+    for (; *envp; envp++) {
+        has |= begins_with(*envp, "LC_ALL=");
+        *with++ = *envp;
+    }
+    if (!has)
+        *with++ = "LC_ALL=POSIX";
+    *with = 0;
+    return !has;
+}
+
+/* The words before the user's own: PYTHON -I -S -X utf8 SCRIPT PACKAGES MODULE FLAGS PROGRAM */
+enum { OWN_WORDS = 10 };
 
 __attribute__((noreturn, used)) static void launch(long *stack)
 {
-    static char program[PATH_SIZE], bin[PATH_SIZE], packages[PATH_SIZE], interpreter[PATH_SIZE];
+    static const char *const FLAGS[2][2] = {{"-", "l"}, {"s", "sl"}};
+    static char program[PATH_SIZE], bin[PATH_SIZE], packages[PATH_SIZE], interpreter[PATH_SIZE], script[PATH_SIZE];
     static struct environment environment;
     seed_guard((const unsigned long *)stack);
     long argc = stack[0];
@@ -266,20 +273,26 @@ __attribute__((noreturn, used)) static void launch(long *stack)
         fail("the cloche package is not under ", prefix, "/lib: install it again");
     find_interpreter(interpreter, &environment, bin);
 
-    const char *words[OWN_WORDS + (argc > 0 ? argc : 1)];
+    find_script(script, packages, environment.version);
+    int searches = environment.system_packages || !environment.home[0];
+    long variable_count = 0;
+    while (envp[variable_count])
+        variable_count++;
+    const char *variables[variable_count + 2], *words[OWN_WORDS + (argc > 0 ? argc : 1)];
     long count = 0;
     words[count++] = interpreter;
     words[count++] = "-I";
     words[count++] = "-S";
     words[count++] = "-X";
     words[count++] = "utf8";
-    words[count++] = "-c";
-    words[count++] = code_for(name, environment.system_packages || !environment.home[0]);
+    words[count++] = script;
     words[count++] = packages;
+    words[count++] = module_for(name);
+    words[count++] = FLAGS[searches][without_locale(variables, envp)];
     words[count++] = program;
     for (long i = 1; i < argc; i++)
         words[count++] = argv[i];
     words[count] = 0;
-    system_call(SYS_execve, (long)interpreter, (long)words, (long)envp, 0);
+    system_call(SYS_execve, (long)interpreter, (long)words, (long)variables, 0);
     fail("cannot execute ", interpreter, "");
 }

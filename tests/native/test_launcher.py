@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import command
+from tests.peers import command, peer
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 SOURCE = Path(__file__).parents[2] / "src" / "cloche"
@@ -44,7 +45,7 @@ class Environment:
             path.parent.mkdir(parents=True)
             path.write_text(REPORT)
         (self.packages / "cloche" / "__init__.py").touch()
-        shutil.copy2(SOURCE / "modules.py", self.packages / "cloche")
+        shutil.copy2(SOURCE / "launch.py", self.packages / "cloche")
         (prefix / "bin").mkdir(exist_ok=True)
         for name in NAMES:
             shutil.copy2(command(name), prefix / "bin" / name)
@@ -97,6 +98,40 @@ def test_arguments_arrive_byte_for_byte(environment: Environment) -> None:
     _, output, _ = run(environment.prefix / "bin" / "cloche", *words)
     expected = [os.fsdecode(word) for word in words]
     assert repr(expected)[1:-1] in output
+
+
+def executed(program: Path, **variables: str) -> str:
+    """The script that Python is given, and LC_ALL as it is then, in strace's words."""
+    words = [peer("strace"), "-v", "-s", "4096", "-e", "trace=execve", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=variables)
+    line = next(line for line in done.stderr.splitlines() if line.startswith("execve") and "-X" in line)
+    script = line.partition('"utf8", "')[2].partition('", "')[0]
+    return f"{Path(script).name} {line.partition('LC_ALL=')[2].partition(chr(34))[0]}"
+
+
+def test_python_executes_what_is_compiled_of_the_present_source(environment: Environment) -> None:
+    program = environment.prefix / "bin" / "cloche-runc"
+    source = environment.packages / "cloche" / "launch.py"
+    compiled = Path(py_compile.compile(str(source), doraise=True))
+    assert executed(program) == f"{compiled.name} POSIX"
+    assert run(program)[0] == 7
+    content = compiled.read_bytes()
+    for damaged in (b"", content[:12], content[:2] + b"xx" + content[4:], content[:4] + b"\1" + content[5:]):
+        compiled.write_bytes(damaged)
+        assert executed(program) == "launch.py POSIX"
+    compiled.write_bytes(content)
+    os.utime(source, (1, 1))
+    assert executed(program) == "launch.py POSIX"
+    assert run(program)[0] == 7
+
+
+def test_a_locale_is_not_loaded_and_not_lost(environment: Environment) -> None:
+    program = environment.prefix / "bin" / "cloche"
+    show = environment.packages / "cloche" / "cli" / "main.py"
+    show.write_text("import os\n\ndef main():\n    os.system('echo \"<$LC_ALL$LC_CTYPE>\"')\n    return 0\n")
+    for variables, expected in (({}, ""), ({"LC_ALL": "C.UTF-8"}, "C.UTF-8"), ({"LC_ALL": "POSIX"}, "POSIX")):
+        assert run(program, env=variables) == (0, f"<{expected}>\n", "")
+        assert executed(program, **variables).endswith(f" {expected or 'POSIX'}")
 
 
 def test_python_s_own_variables_do_not_reach_it(environment: Environment, tmp_path: Path) -> None:

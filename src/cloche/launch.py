@@ -1,13 +1,19 @@
-"""Finds Cloche's own modules with as few system calls as there can be.
+"""What the launcher has Python execute: it calls a command's entry point, whose modules it finds quickly.
 
-A command loads about a hundred of them. Python's finder looks for each under half a dozen names and
-through four layers of paths, which together takes longer than executing what it finds. This one
+    python -I -S -X utf8 THIS PACKAGES MODULE FLAGS PROGRAM ARGUMENT...
+
+The launcher names this file's compiled form, where that is of today: Python then loads no compiler, which
+takes time and a third of a megabyte (native/launcher.c).
+
+A command loads about a hundred modules of ours. Python's finder looks for each under half a dozen names
+and through four layers of paths, which together takes longer than executing what it finds. The one here
 knows that they are all below one directory and compiled beside their sources. Whatever it does not
 find there in that state, such as a source that was changed, is left to Python's own.
 """
 
 from __future__ import annotations
 
+import gc
 import marshal
 import posix
 import sys
@@ -16,10 +22,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import NoReturn
 else:
     ModuleSpec = type(sys.__spec__)
 
-_PACKAGE = __name__.partition(".")[0]
+_PACKAGE = "cloche"
+SEARCHES, LOCALE = "s", "l"
+"""FLAGS: packages may lie where only `site` knows; LC_ALL is not the user's, but the launcher's."""
 _HEADER_SIZE = 16
 # The version of the byte code, which any compiled module begins with; then zeros: checked by time and size.
 _VERSION_AND_FLAGS = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER + bytes(4)
@@ -87,6 +96,56 @@ def _content(path: str) -> bytes:
         posix.close(descriptor)
 
 
-def quicken() -> None:
-    """Put the finder in front of Python's, for the package that this module is of."""
-    sys.meta_path.insert(0, Finder(__file__.rpartition("/")[0].rpartition("/")[0]))
+class Further:
+    """A finder of what no other finds, which asks `site` where else packages may lie.
+
+    Outside a virtual environment those that Cloche needs can be in any of its places. It is asked only
+    once an import has failed, so that the usual command starts without it.
+    """
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """The module of this name in one of those places."""
+        if path is not None or cls not in sys.meta_path:
+            return None
+        sys.meta_path.remove(cls)
+        import site
+
+        site.main()
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name)
+
+
+def quicken(place: str) -> None:
+    """Put the finder in front of Python's. place: the directory that the package is in."""
+    sys.meta_path.insert(0, Finder(place))
+
+
+def main() -> NoReturn:
+    """Carry out the command that the launcher was called as."""
+    # It would run a dozen times while modules are imported, to find nothing: a tenth of the time that
+    # they take. It still runs in commands that go on for long.
+    gc.set_threshold(100_000)
+    place, module, flags = sys.argv[1:4]
+    del sys.argv[:4]
+    if LOCALE in flags:
+        del posix.environ[b"LC_ALL"]
+        posix.unsetenv("LC_ALL")
+    sys.path.append(place)
+    quicken(place)
+    if SEARCHES in flags:
+        sys.meta_path.append(Further)
+    status = __import__(module, fromlist=["main"]).main() or 0
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream:
+                stream.flush()
+    except OSError:
+        status = status or 1
+    # Python's orderly end takes 2 ms; all that was left to do is done.
+    posix._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,8 +15,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "cloche"
 SHOW = """
 import sys
 sys.path.append({place!r})
-from cloche.modules import Finder, quicken
-quicken()
+from cloche.launch import Finder, quicken
+quicken({place!r})
 import cloche.things.word as word
 things = sys.modules["cloche.things"]
 quick = isinstance(word.__spec__.loader, Finder)
@@ -30,7 +30,7 @@ def package(tmp_path: Path) -> Path:
     package = tmp_path / "cloche"
     (package / "things").mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "modules.py").write_bytes((SOURCE / "modules.py").read_bytes())
+    (package / "launch.py").write_bytes((SOURCE / "launch.py").read_bytes())
     (package / "things" / "__init__.py").touch()
     (package / "things" / "word.py").write_text("TEXT = 'first'\n")
     for source in package.rglob("*.py"):
