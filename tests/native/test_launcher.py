@@ -102,7 +102,7 @@ def test_arguments_arrive_byte_for_byte(environment: Environment) -> None:
 
 def executed(program: Path, **variables: str) -> str:
     """The script that Python is given, and LC_ALL as it is then, in strace's words."""
-    words = [peer("strace"), "-v", "-s", "4096", "-e", "trace=execve", program]
+    words: list[str | Path] = [peer("strace"), "-v", "-s", "4096", "-e", "trace=execve", program]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=variables)
     line = next(line for line in done.stderr.splitlines() if line.startswith("execve") and "-X" in line)
     script = line.partition('"utf8", "')[2].partition('", "')[0]
@@ -112,7 +112,8 @@ def executed(program: Path, **variables: str) -> str:
 def test_python_executes_what_is_compiled_of_the_present_source(environment: Environment) -> None:
     program = environment.prefix / "bin" / "cloche-runc"
     source = environment.packages / "cloche" / "launch.py"
-    compiled = Path(py_compile.compile(str(source), doraise=True))
+    py_compile.compile(str(source), doraise=True)
+    compiled = source.parent / "__pycache__" / f"launch.{sys.implementation.cache_tag}.pyc"
     assert executed(program) == f"{compiled.name} POSIX"
     assert run(program)[0] == 7
     content = compiled.read_bytes()
