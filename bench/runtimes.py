@@ -40,6 +40,7 @@ _CLOSED = r"""
 """
 RESIDENT_BYTES = 100 << 10
 GUARD_S = 0.001
+MEMORY_ROUNDS = 21
 CONTAINER = "bench-runtimes"
 
 
@@ -108,8 +109,13 @@ def _apart(script: str, module: str, *arguments: str) -> list[str]:
 
 def _memory(mine: Runtime, runc: Runtime) -> list[Row]:
     """Peak memory of `run`, and what a created container's process has of its own."""
+    # A collected heap is as large as chance has it: one run of each would be no comparison.
     peaks = [
-        peak_memory(*runtime.words, "run", "--bundle", runtime.bundle, CONTAINER) for runtime in (mine, runc)
+        statistics.median(
+            peak_memory(*runtime.words, "run", "--bundle", runtime.bundle, CONTAINER)
+            for _ in range(MEMORY_ROUNDS)
+        )
+        for runtime in (mine, runc)
     ]
     mine.work("create", "--bundle", mine.bundle, CONTAINER)()
     try:

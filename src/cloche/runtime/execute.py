@@ -16,13 +16,12 @@ from _socket import (
     SOL_SOCKET,
     socketpair,
 )
-from errno import EACCES, ENOENT, EPERM
 
 from cloche import os
-from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied
+from cloche.errors import ClocheError, FailedPrecondition
 from cloche.kernel import pidfd as pidfd_module
 from cloche.runtime.caller import LENT, CallerOperation, EntersStageOne, Performing
-from cloche.runtime.operations import FindProgram, LoadNotifyingFilter, RequestMounts
+from cloche.runtime.operations import LoadNotifyingFilter, RequestMounts
 from cloche.runtime.plan import TRACE_SLOT, Plan, Step
 from cloche.runtime.sealed import sealed_init, sealed_memory
 from cloche.spec.record import Record
@@ -31,9 +30,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from _socket import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from cloche.spec.config import Process as ProcessConfig
 else:
     import _signal as signal  # `signal` imports enum
 
@@ -43,7 +41,6 @@ REPORT_SIZE = 128
 _TEXT_AT = 16
 _DESCRIPTORS_A_MESSAGE = 253  # SCM_MAX_FD
 _NO_STEP = 0xFFFFFFFF
-_HOOK_FAILED = 125  # native/hooks.h
 
 
 class Report(Record):
@@ -113,7 +110,7 @@ def execute(
 
 def _perform_first(plan: Plan, performing: Performing) -> None:
     for step in plan.caller_steps():
-        _perform(step, performing, plan)
+        _perform(step, performing)
 
 
 def _perform_around(plan: Plan, performing: Performing, ours: socket, stage_one: int) -> None:
@@ -128,7 +125,7 @@ def _perform_around(plan: Plan, performing: Performing, ours: socket, stage_one:
     performing.pid = 0
 
 
-def _perform(step: Step, performing: Performing, plan: Plan) -> None:
+def _perform(step: Step, performing: Performing) -> None:
     operation = step.operation
     if not isinstance(operation, CallerOperation):
         raise TypeError(f"{operation.describe()} is not the caller's to perform")
@@ -137,7 +134,9 @@ def _perform(step: Step, performing: Performing, plan: Plan) -> None:
     try:
         operation.perform(performing)
     except OSError as error:
-        raise _translated(plan, step, error.errno or 0, "") from error
+        from cloche.runtime.step_failures import of_step
+
+        raise of_step(step, error.errno or 0, "") from error
     finally:
         if trace:
             trace.performed(step, began_ns)
@@ -258,7 +257,7 @@ class _Conversation:
             return
         waiting, self.waiting = self.waiting, None
         for step in self.plan.caller_steps(waiting):
-            _perform(step, self.performing, self.plan)
+            _perform(step, self.performing)
         asking = self.plan.steps[waiting].operation
         if isinstance(asking, RequestMounts):
             self._send_mounts()
@@ -286,11 +285,13 @@ class _Conversation:
     def _failure(self, report: Report) -> ClocheError:
         if report.index == _NO_STEP or report.index >= len(self.plan.steps):
             return FailedPrecondition(f"cloche-init failed: {os.strerror(report.error)}")
+        from cloche.runtime.step_failures import of_program, of_step
+
         step = self.plan.steps[report.index]
         if step.place.startswith("process.args"):
             self._learn_pid()
-            return _explained(self.plan, report.error, self.pid)
-        return _translated(self.plan, step, report.error, report.text)
+            return of_program(self.plan, report.error, self.pid)
+        return of_step(step, report.error, report.text)
 
     def _learn_pid(self) -> None:
         """Stage two was faster than stage one's last word, which is on its way."""
@@ -339,58 +340,3 @@ def wait(pidfd: int) -> int:
     if ended is None:
         raise ChildProcessError("waitid: nothing to reap")
     return ended.status
-
-
-def failure_of_start(
-    data: bytes, late_steps: Mapping[str, tuple[str, str]], process: ProcessConfig, held: Sequence[int]
-) -> ClocheError:
-    """The error behind the record that `start` read from the result fifo.
-
-    late_steps: as the plan gave them at create. process: config.json's. held: what
-    `State.hold_root` gave before the start.
-    """
-    report = Report.parse(data)
-    place, what = late_steps.get(str(report.index), ("process", "start"))
-    if not place.startswith("process.args"):
-        return _worded(place, what, report.error, report.text)
-    from cloche.runtime.program_faults import Wanted, fault, refusal
-
-    wanted = Wanted.of_process(process)
-    why = fault(held[0], wanted, report.error) if held else ""
-    return refusal(wanted.command, report.error, why)
-
-
-def _explained(plan: Plan, errno: int, pid: int) -> ClocheError:
-    """Why the program cannot be executed, as the process that tried sees it: it waits for that."""
-    from cloche.runtime.program_faults import Wanted, fault, refusal
-
-    # Every plan ends with the program's execution, after it was looked for.
-    command = plan.steps[-1].operation.values()[0][0]
-    found = [step.operation.candidates for step in plan.steps if isinstance(step.operation, FindProgram)]
-    try:
-        wanted = Wanted.of_attempt(pid, command, found[0])
-        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (OSError, LookupError, ValueError):
-        return refusal(command, errno)
-    try:
-        return refusal(command, errno, fault(root, wanted, errno))
-    finally:
-        os.close(root)
-
-
-def _translated(plan: Plan, step: Step, errno: int, detail: str) -> ClocheError:
-    return _worded(step.place, step.operation.describe(), errno, detail)
-
-
-def _worded(place: str, what: str, errno: int, detail: str) -> ClocheError:
-    reason = "the hook failed" if errno == _HOOK_FAILED else os.strerror(errno).lower()
-    from cloche.runtime.advice import advice
-
-    todo = advice(what, errno)
-    message = f"config.json: {place}: {what}: {reason}{f' ({detail})' if detail else ''}"
-    message = f"{message}: {todo}" if todo else message
-    if errno == ENOENT:
-        return NotFound(message)
-    if errno in (EPERM, EACCES):
-        return PermissionDenied(message)
-    return FailedPrecondition(message)

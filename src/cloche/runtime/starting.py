@@ -6,7 +6,7 @@ import errno
 
 from cloche import os
 from cloche.errors import FailedPrecondition
-from cloche.runtime.execute import REPORT_SIZE, failure_of_start
+from cloche.runtime.execute import REPORT_SIZE
 from cloche.runtime.state import Lock
 
 TYPE_CHECKING = False
@@ -28,7 +28,9 @@ def start(container: Container) -> None:
             data = os.read(result, REPORT_SIZE)
             folder.remove_gate()
             if data:
-                raise failure_of_start(data, container.stored.late_steps, container.config["process"], held)
+                from cloche.runtime.step_failures import of_start
+
+                raise of_start(data, container.stored.late_steps, container.config["process"], held)
         finally:
             for descriptor in (result, *held):
                 os.close(descriptor)
@@ -42,7 +44,9 @@ def report_failed_start(container: Container) -> None:
     if not data:
         return
     try:
-        raise failure_of_start(data, container.stored.late_steps, container.config["process"], held)
+        from cloche.runtime.step_failures import of_start
+
+        raise of_start(data, container.stored.late_steps, container.config["process"], held)
     finally:
         for descriptor in held:
             os.close(descriptor)
