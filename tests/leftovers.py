@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -163,6 +164,16 @@ def speaking_of(word: str) -> list[int]:
         except OSError:
             continue
     return [pid for pid in found if pid != os.getpid()]
+
+
+def remove_parent_cgroup(name: str) -> None:
+    """Remove a cgroup that other projects' runtimes make around their containers' and leave.
+
+    name: such as "docker", or a namespace of containerd's. One that is in use is not empty, and stays.
+    """
+    for root in _cgroup_roots():
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{root}/{name}")
 
 
 def remove_tree(directory: str) -> None:

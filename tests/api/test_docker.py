@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import leftovers, peers
 from tests.api.conftest import IMAGE
 from tests.daemons import Cloched, Dockerd
 from tests.waiting import wait_until
@@ -21,18 +23,12 @@ def docker(
     """A dockerd that has the image."""
     place = tmp_path_factory.mktemp("docker")
     with Dockerd(place, cloche_runc, containerd=running.address) as daemon:
-        import subprocess
-
-        from tests.peers import peer
-
         source, target = f"oci-archive:{archive}", f"docker-daemon:{IMAGE}"
-        copy = [peer("skopeo"), "copy", "--quiet", "--insecure-policy"]
+        copy = [peers.peer("skopeo"), "copy", "--quiet", "--insecure-policy"]
         host = ["--dest-daemon-host", daemon.address]
         subprocess.run([*copy, *host, source, target], check=True, capture_output=True)
         yield daemon
-    for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        if (hierarchy / "docker").is_dir():
-            (hierarchy / "docker").rmdir()
+    leftovers.remove_parent_cgroup("docker")
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ def test_containerd_uses_our_snapshotter(cloched: Cloched, elsewhere: Path, arch
         containerd.ok("-n", name, "images", "rm", "--sync", IMAGE)
         # containerd removes what is its own there, too.
         assert f"{name}/" not in cloched.ok("-n", "cloche", "snapshots", "ls")
+    leftovers.remove_parent_cgroup(name)
 
 
 def test_we_use_a_snapshotter_of_containerds(elsewhere: Path, archive: Path, name: str) -> None:

@@ -26,8 +26,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import leftovers
 from tests.conformance.suite import Missing
-from tests.cri.nodes import remove_parent_cgroup
 from tests.cri.tools import new_containerd, tool
 
 CHECKOUT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     try:
         results = _results(daemons, scratch, arguments[cut:])
     finally:
-        remove_parent_cgroup()
+        leftovers.remove_parent_cgroup("k8s.io")
         if os.environ.get("CONFORMANCE_KEEP"):
             print(f"kept: {scratch}")
         else:

@@ -120,15 +120,6 @@ linux: {{cgroup_parent: "", security_context: {{{options}}}}}
         (place / f"{name}.json").write_text(json.dumps(document))
 
 
-def remove_parent_cgroup() -> None:
-    """The parent of all pods, which containerd leaves; one in use is not empty."""
-    for hierarchy in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
-        try:
-            (hierarchy / "k8s.io").rmdir()
-        except OSError:
-            continue
-
-
 class Node(Ctrd):
     """A daemon with containerd's configuration format; `address` is its socket.
 

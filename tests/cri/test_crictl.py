@@ -77,7 +77,7 @@ def both(registry: Registry) -> Iterator[Both]:
         with nodes.ContainerdNode(place / "d", hosts, place / "net") as node:
             yield from _with_a_pod(node, place)
     finally:
-        nodes.remove_parent_cgroup()
+        leftovers.remove_parent_cgroup("k8s.io")
         leftovers.remove_tree(str(place))
 
 

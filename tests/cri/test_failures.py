@@ -13,7 +13,7 @@ from cloche.errors import ClocheError
 from cloche.wire.messages.cri import containers, images, pods, version
 from cloche.wire.messages.cri.values import NamespaceOption
 from tests.cri.kubelet import Kubelet, KubernetesNode
-from tests.cri.pods import Pod, container_config, pod_config, running_pod
+from tests.cri.pods import Container, Pod, container_config, pod_config, running_pod
 from tests.waiting import wait_until
 
 
@@ -25,12 +25,35 @@ def shim_of(node: KubernetesNode, pod: Pod) -> int:
     return int(parent)
 
 
-def test_a_pod_whose_shim_dies_is_not_ready_and_can_be_removed(
+def test_a_pod_whose_shim_dies_goes_on(
+    kubelet: Kubelet, running: KubernetesNode, pod: Pod, image: str
+) -> None:
+    container = pod.run(container_config(image, "until test -e /end; do sleep 0.1; done; exit 7"))
+    os.kill(shim_of(running, pod), signal.SIGKILL)
+    # A call that was under way fails; the guard answers the next.
+    assert wait_until(lambda: _touched(container))
+    assert container.ended().exit_code == 7
+    assert pod.status().status.state == pods.READY
+    again = pod.run(container_config(image, "exit 8"))
+    assert again.ended().exit_code == 8
+
+
+def _touched(container: Container) -> bool:
+    try:
+        return container.execute("touch", "/end").exit_code == 0
+    except ClocheError:
+        return False
+
+
+def test_a_pod_whose_shim_and_guard_die_is_not_ready_and_can_be_removed(
     kubelet: Kubelet, running: KubernetesNode, image: str, tmp_path: Path
 ) -> None:
     with running_pod(kubelet, pod_config(tmp_path)) as pod:
         container = pod.run(container_config(image, "sleep 1000"))
-        os.kill(shim_of(running, pod), signal.SIGKILL)
+        shim = shim_of(running, pod)
+        os.kill(shim, signal.SIGKILL)
+        guard = wait_until(lambda: (found := shim_of(running, pod)) != shim and found)
+        os.kill(guard, signal.SIGKILL)
         wait_until(lambda: pod.status().status.state == pods.NOT_READY)
         ended = container.ended()
         assert ended.exit_code in (137, 255)

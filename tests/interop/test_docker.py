@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import leftovers
 from tests.daemons import Dockerd
 from tests.layouts import Layout, tar_directory
 from tests.peers import require_root
@@ -31,14 +32,7 @@ def docker(
     with Dockerd(place, cloche_runc) as daemon:
         daemon.ok("load", "--input", saved)
         yield daemon
-    leave_nothing()
-
-
-def leave_nothing() -> None:
-    """dockerd keeps the cgroup that its containers' were in."""
-    for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        if (hierarchy / "docker").is_dir():
-            (hierarchy / "docker").rmdir()
+    leftovers.remove_parent_cgroup("docker")
 
 
 def test_exit_codes_and_output_arrive(docker: Dockerd) -> None:
