@@ -17,16 +17,23 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(layout().unified is None, reason="there is no cgroup2 here")
 
-BOMB = """
+JOINED = """
 import os, time
 open(os.path.join(os.environ["CGROUP"], "cgroup.procs"), "w").write("0")
 print("joined", flush=True)
-children = 0
+"""
+SLEEPER = JOINED + "time.sleep(60)"
+# There is a new process at every moment, and never more than twice this many: a machine that is
+# slow to look must not be flooded.
+CROWD = 60
+FORKING = f"""{JOINED}
+for _ in range({CROWD}):
+    if os.fork() == 0:
+        break
 while True:
-    if children < 20 and os.fork():
-        children += 1
-    else:
-        time.sleep(0.001)
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
 """
 
 
@@ -69,9 +76,6 @@ def start(cgroup: Cgroup) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     wait_until(lambda: not cgroup.processes(), what="an empty cgroup")
 
 
-SLEEPER = BOMB.partition("children")[0] + "time.sleep(60)"
-
-
 def test_one_directory_is_all_there_is(cgroup: Cgroup, start: Callable[[str], subprocess.Popen[str]]) -> None:
     assert cgroup.task_files() == []
     assert cgroup.unified_directory() == cgroup.paths[UNIFIED]
@@ -96,8 +100,8 @@ def test_freezing_is_awaited(cgroup: Cgroup, start: Callable[[str], subprocess.P
 
 
 def test_everything_dies_at_once(cgroup: Cgroup, start: Callable[[str], subprocess.Popen[str]]) -> None:
-    process = start(BOMB)
-    wait_until(lambda: len(cgroup.processes()) > 50, what="a crowd")
+    process = start(FORKING)
+    wait_until(lambda: len(cgroup.processes()) > CROWD, what="a crowd")
     cgroup.freeze()
     cgroup.kill()
     assert process.wait() == -signal.SIGKILL
