@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import uuid
 import warnings
@@ -20,6 +21,8 @@ from tests.daemons import Containerd, Registry
 hypothesis.settings.register_profile("cloche", deadline=None, derandomize=peers.in_ci())
 hypothesis.settings.load_profile("cloche")
 
+# A shell has what it runs in the background ignore it, and so would every program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ[leftovers.SESSION_VARIABLE] = uuid.uuid4().hex[:12]
 # A bridge is the machine's: tests/network has namespaces in which it may be made.
 os.environ["CLOCHE_NETWORK"] = "none"
