@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from cloche.wire.messages import transfer as messages
 from cloche.wire.messages.google import Any
 from cloche.wire.messages.transfer_service import TRANSFER, TransferRequest
 from cloche.wire.protobuf import Message
+from tests import peers
 from tests.api.conftest import IMAGE
+from tests.api.test_configuration import configured
 from tests.daemons import Cloched, Registry
 
 NAMESPACE = {"containerd-namespace": ["default"]}
@@ -46,3 +49,24 @@ def test_the_clients_directory_says_which_hosts_are_asked(
     file.write_text("server = 1\n")
     with pytest.raises(InvalidArgument, match=r"hosts\.toml\.server: must be a string"):
         transfer(cloched, at(name, tmp_path), messages.ImageStore(name=name))
+
+
+def test_the_configuration_says_which_hosts_are_asked(
+    registry: Registry, archive: Path, tmp_path: Path
+) -> None:
+    registry.push(f"oci-archive:{archive}", "configured:1")
+    file = tmp_path / "hosts.example/hosts.toml"
+    file.parent.mkdir()
+    file.write_text(f'server = "http://{registry.address}"\n')
+    mirrors = f'registry.mirrors."old.example"]\nendpoint = ["http://{registry.address}"]\n'
+    transfers = f'[plugins."io.containerd.transfer.v1.local"]\nconfig_path = "{tmp_path}"\n'
+    with configured(f'{transfers}[plugins."io.containerd.cri.v1.images".{mirrors}') as daemon:
+        source = messages.OCIRegistry(reference="hosts.example/configured:1")
+        transfer(daemon, source, messages.ImageStore(name=source.reference))
+        assert source.reference in daemon.ok("images", "ls", "-q")
+        crictl = [peers.peer("crictl"), "-r", f"unix://{daemon.address}", "-i", f"unix://{daemon.address}"]
+        pull = [*crictl, "pull", "old.example/configured:1"]
+        subprocess.run(pull, check=True, capture_output=True, timeout=60)
+        assert "old.example/configured:1" in daemon.ok("-n", "k8s.io", "images", "ls", "-q")
+        assert "registry.mirrors is deprecated" in daemon.log_path.read_text()
+        assert "has no effect" not in daemon.log_path.read_text()

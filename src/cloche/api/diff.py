@@ -67,12 +67,18 @@ def _apply(context: Context, request: messages.ApplyRequest) -> Descriptor:
     if request.diff is None:
         raise InvalidArgument("the request has no layer to apply")
     sent = request.diff
-    if not documents.is_layer(sent.media_type):
-        raise Unimplemented(f"diff: media type {sent.media_type!r}: is no layer's")
+    try:
+        context.processors.chain(sent.media_type)
+    except InvalidArgument as error:
+        raise Unimplemented(f"diff: {error}") from None
     with context.metadata.read() as tx:
         if blob_labels.note(tx, context.namespace, sent.digest) is None:
             raise NotFound(f"content {sent.digest}: not found")
-    with open(context.content.open(sent.digest), "rb", buffering=0) as blob:
-        mounts = from_messages(request.mounts)
-        result = apply_to(mounts, blob, name=f"layer {sent.digest}", sync=request.sync_fs)
+    name = f"layer {sent.digest}"
+    payloads = {key: value.encode() for key, value in request.payloads.items()}
+    with (
+        open(context.content.open(sent.digest), "rb", buffering=0) as blob,
+        context.processors.opened(blob, sent.media_type, layer=name, payloads=payloads) as stream,
+    ):
+        result = apply_to(from_messages(request.mounts), stream, name=name, sync=request.sync_fs)
     return Descriptor(media_type=documents.OCI_LAYER, digest=result.diff_id, size=result.size)

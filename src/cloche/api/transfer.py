@@ -40,12 +40,16 @@ _TYPES: dict[str, type[Message]] = {
 
 
 class Transfer:
-    """The service. What goes together: registry and store, stream and store, store and store."""
+    """The service. What goes together: registry and store, stream and store, store and store.
+
+    hosts_dir: where registries are configured, unless the client says.
+    """
 
     SERVICE = TRANSFER
 
-    def __init__(self, host: Host, streaming: Streaming) -> None:
+    def __init__(self, host: Host, streaming: Streaming, hosts_dir: str = "") -> None:
         self._host = host
+        self._hosts_dir = hosts_dir
         self._streaming = streaming
 
     async def transfer(self, call: Call, request: TransferRequest) -> Empty:
@@ -90,7 +94,8 @@ class Transfer:
         auth = await self._credentials(call, source)
         told.say("fetching image content", name=source.reference)
         told.parent = destination.name or source.reference
-        image = await call.run(_pull, context, source, destination, auth, told, pool="pulls")
+        place = _hosts_dir(source) or self._hosts_dir
+        image = await call.run(_pull, context, source, destination, auth, place, told, pool="pulls")
         for row in await call.run(self._name, context, image, destination):
             told.say("saved", name=row.name, target=row.target)
         told.say(f"Completed pull from {source.reference}")
@@ -106,7 +111,8 @@ class Transfer:
         auth = await self._credentials(call, destination)
         told.say(f"Pushing to {destination.reference}")
         told.parent = destination.reference
-        await call.run(_push, context, source, destination, auth, told, pool="pulls")
+        place = _hosts_dir(destination) or self._hosts_dir
+        await call.run(_push, context, source, destination, auth, place, told, pool="pulls")
         told.say(f"Completed push to {destination.reference}")
 
     async def _credentials(self, call: Call, registry: messages.OCIRegistry) -> Credentials | None:
@@ -243,6 +249,7 @@ def _pull(
     source: messages.OCIRegistry,
     destination: messages.ImageStore,
     auth: Credentials | None,
+    hosts_dir: str,
     told: Progress,
 ) -> Image:
     from cloche.image.pull import pull
@@ -256,10 +263,11 @@ def _pull(
         platform=_platform(destination),
         auth=auth,
         plain_http=_plain_http(source),
-        hosts_dir=_hosts_dir(source),
+        hosts_dir=hosts_dir,
         progress=told,
         owner=context.owner().name,
         verify=context.verifiers.check if context.verifiers else None,
+        processors=context.processors,
     )
 
 
@@ -268,6 +276,7 @@ def _push(
     source: messages.ImageStore,
     destination: messages.OCIRegistry,
     auth: Credentials | None,
+    hosts_dir: str,
     told: Progress,
 ) -> None:
     from cloche.image.push import push
@@ -281,7 +290,7 @@ def _push(
         platform=_platform(source),
         auth=auth,
         plain_http=_plain_http(destination),
-        hosts_dir=_hosts_dir(destination),
+        hosts_dir=hosts_dir,
         progress=told,
     )
 
@@ -298,6 +307,7 @@ def _load(context: Context, incoming: Incoming, destination: messages.ImageStore
         snapshotter=_snapshotter(context, destination),
         platform=_platform(destination),
         base_name=prefix,
+        processors=context.processors,
     )
 
 

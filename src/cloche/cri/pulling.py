@@ -16,7 +16,9 @@ from cloche.engine.images import Images as Engine
 from cloche.errors import DeadlineExceeded, InvalidArgument
 from cloche.image import progress as news
 from cloche.image.credentials import Credentials
+from cloche.image.hosts import authority
 from cloche.image.progress import Recorder
+from cloche.spec import reference as references
 from cloche.store import images as store
 from cloche.wire.messages.metadata_events import ImageCreate, ImageUpdate
 
@@ -68,13 +70,17 @@ class Puller:
         what the registry gives cause for.
         """
         name = images.full_name(reference)
-        key = (name, credentials(auth))
+        key = (name, credentials(auth) if auth is not None else self._configured(name))
         if key not in self._running:
             pull = Pull(*key)
             task = asyncio.ensure_future(self._watched(pull))
             self._running[key] = (pull, task)
             task.add_done_callback(lambda done: self._ended(key, done))
         return await asyncio.shield(self._running[key][1])
+
+    def _configured(self, name: str) -> Credentials:
+        domain, logins = references.parse(name).domain, self._host.settings.logins
+        return logins.get(domain) or logins.get(authority(domain)) or Credentials()
 
     def _ended(self, key: tuple[str, Credentials], task: asyncio.Task[str]) -> None:
         del self._running[key]

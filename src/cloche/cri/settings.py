@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cloche.image.credentials import Credentials
+
 NAMESPACE = "k8s.io"
 """Where everything of Kubernetes is, for whoever looks with containerd's clients."""
 
@@ -43,10 +45,11 @@ class Settings(Record):
     """See the module. Times in seconds.
 
     root, state: the daemon's. handlers: by name. hosts_dir: where registries are configured, with colons
-    between; "" for the usual places. pull_timeout_s: how long a pull may stand still. pinned: images
-    that are not to be removed for room. pause_image: "" for a holder of our own. stats_period_s: how
-    old what is told of disks may be. unset_seccomp: the profile for those who name none.
-    netns_directory: where pods' network namespaces are pinned. defaults: what every container gets.
+    between; "" for the usual places. logins: for pulls that bring none, by the registry's host.
+    pull_timeout_s: how long a pull may stand still. pinned: images that are not to be removed for room.
+    pause_image: "" for a holder of our own. stats_period_s: how old what is told of disks may be.
+    unset_seccomp: the profile for those who name none. netns_directory: where pods' network namespaces
+    are pinned. defaults: what every container gets.
     """
 
     root: str
@@ -56,6 +59,7 @@ class Settings(Record):
     defaults: Defaults = Defaults()
     snapshotter: str = "overlayfs"
     hosts_dir: str = ""
+    logins: Mapping[str, Credentials] = {}
     pull_timeout_s: float = 300.0
     pinned: tuple[str, ...] = ()
     pause_image: str = ""

@@ -9,6 +9,7 @@ import sys
 
 from cloche import __version__
 from cloche.daemon import config, config_command, config_tables
+from cloche.engine.context import CONFIG_VARIABLE
 from cloche.errors import ClocheError, InvalidArgument
 
 TYPE_CHECKING = False
@@ -63,13 +64,17 @@ def _serve(options: argparse.Namespace, configuration: Config, crio: Crio | None
     logging.getLogger("hpack").setLevel(logging.INFO)
     for warning in configuration.warnings:
         _log.warning("%s", warning)
-    from cloche.daemon.cri_settings import INSECURE
+    from cloche.daemon.cri_settings import INSECURE, REGISTRIES, old_registries
     from cloche.daemon.server import Server
 
     places = _places(options, configuration, crio)
     _set_oom_score(configuration.values["oom_score"])
     if crio:
         crio.write_insecure(f"{places.state}/{INSECURE}")
+    registries = old_registries(configuration)
+    registries.write(f"{places.state}/{REGISTRIES}")
+    for warning in registries.warnings:
+        _log.warning("%s", warning)
     Server(places).run()
     return 0
 
@@ -79,6 +84,7 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
     from cloche.daemon.cri_settings import settings_of
     from cloche.daemon.selection import Selection
     from cloche.daemon.server import Places
+    from cloche.image.processors import of_tables
 
     grpc, ttrpc = configuration.plugin(config_tables.GRPC), configuration.plugin(config_tables.TTRPC)
     root = options.root or configuration.values["root"]
@@ -101,8 +107,11 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
             tuple(configuration.values["required_plugins"]),
         ),
         verifiers=_verifiers(configuration),
+        processors=of_tables(configuration.values["stream_processors"]),
         snapshotters=_snapshotters(configuration),
         message_limits=(grpc["max_recv_message_size"], grpc["max_send_message_size"]),
+        hosts_dir=configuration.plugin(config_tables.TRANSFER)["config_path"],
+        restart_interval_s=_restart_interval_s(configuration),
         metrics=_metrics(configuration),
         traces=_traces(configuration),
     )
@@ -123,6 +132,13 @@ def _snapshotters(configuration: Config) -> dict[str, str]:
             raise InvalidArgument(f"proxy_plugins.{name}.address: a socket is needed")
         found[name] = settings["address"]
     return found
+
+
+def _restart_interval_s(configuration: Config) -> float:
+    interval_s = configuration.span_s(config_tables.RESTART, "interval")
+    if interval_s <= 0:
+        raise InvalidArgument(f"plugins.{config_tables.RESTART}.interval: must be above 0")
+    return interval_s
 
 
 def _verifiers(configuration: Config) -> Verifiers | None:
@@ -175,7 +191,12 @@ def _parser() -> argparse.ArgumentParser:
     environment = os.environ
     parser = argparse.ArgumentParser(prog="cloched", description="containerd's services, by Cloche.")
     parser.add_argument("-v", "--version", action="version", version=f"cloched {__version__}")
-    parser.add_argument("-c", "--config", default="", help=f"default: {config_tables.PATH}")
+    parser.add_argument(
+        "-c",
+        "--config",
+        default=environment.get(CONFIG_VARIABLE, ""),
+        help=f"default: {config_tables.PATH}",
+    )
     parser.add_argument("-l", "--log-level", choices=_LEVELS)
     parser.add_argument("-a", "--address", default=environment.get("CLOCHE_ADDRESS", ""))
     parser.add_argument("--root", default=environment.get("CLOCHE_ROOT", ""))

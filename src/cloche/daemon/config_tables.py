@@ -9,6 +9,8 @@ What is listed here and does nothing yet is accepted without a word only where i
 
 from __future__ import annotations
 
+from cloche.engine.context import CONFIG_PATH
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 4
 ROOT, STATE = "/var/lib/cloche", "/run/cloche"
-PATH = "/etc/cloche/config.toml"
+PATH = CONFIG_PATH
 
 GRPC = "io.containerd.server.v1.grpc"
 GRPC_TCP = "io.containerd.server.v1.grpc-tcp"
@@ -32,6 +34,7 @@ CRI_RUNTIME = "io.containerd.cri.v1.runtime"
 RESTART = "io.containerd.monitor.container.v1.restart"
 CGROUPS = "io.containerd.monitor.task.v1.cgroups"
 SCHEDULER = "io.containerd.gc.v1.scheduler"
+TRANSFER = "io.containerd.transfer.v1.local"
 VERIFIER = "io.containerd.image-verifier.v1.bindir"
 
 _MESSAGE_LIMIT = 16 << 20
@@ -256,7 +259,7 @@ PLUGINS: dict[str, Any] = {
     "io.containerd.shim.v1.manager": {"env": [], "socket_dir": ""},
     **{f"io.containerd.snapshotter.v1.{name}": keys for name, keys in _SNAPSHOTTERS.items()},
     OTLP: {"endpoint": Free(), "protocol": Free(), "insecure": Free()},
-    "io.containerd.transfer.v1.local": {
+    TRANSFER: {
         "max_concurrent_downloads": 3,
         "concurrent_layer_fetch_buffer": 0,
         "max_concurrent_uploaded_layers": 3,
@@ -324,6 +327,9 @@ USED = (
     ("disabled_plugins",),
     ("required_plugins",),
     ("plugins", VERIFIER),
+    ("stream_processors",),
+    ("plugins", RESTART),
+    ("plugins", TRANSFER, "config_path"),
     ("proxy_plugins", "*", "type"),
     ("proxy_plugins", "*", "address"),
     ("plugins", GRPC, "max_recv_message_size"),
@@ -349,7 +355,7 @@ USED = (
             ("image_pull_progress_timeout",),
             ("stats_collect_period",),
             ("pinned_images",),
-            ("registry", "config_path"),
+            ("registry",),
         )
     ),
     *(("plugins", CRI_RUNTIME, "containerd", "runtimes", "*", *names) for names in _USED_OF_RUNTIMES),

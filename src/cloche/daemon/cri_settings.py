@@ -6,6 +6,7 @@ from cloche.cri.defaults import Defaults
 from cloche.cri.settings import Handler, Settings
 from cloche.daemon import config_tables
 from cloche.daemon.config_check import read_span
+from cloche.daemon.old_registries import OldRegistries, of_registry
 from cloche.errors import InvalidArgument
 from cloche.image.hosts_directory import directories
 
@@ -22,8 +23,21 @@ INSECURE = "crio/hosts"
 """Below the daemon's state: hosts.toml files of the registries that a crio.conf calls insecure."""
 
 
+REGISTRIES = "cri/hosts"
+"""The same of registries that are configured in config.toml itself."""
+
+
+def old_registries(config: Config) -> OldRegistries:
+    """What config.toml says of registries in the words of containerd 1.x. Raises InvalidArgument."""
+    place = f"plugins.{config_tables.CRI_IMAGES}.registry"
+    return of_registry(config.plugin(config_tables.CRI_IMAGES)["registry"], place)
+
+
 def settings_of(config: Config, root: str, state: str, crio: Crio | None = None) -> Settings | None:
-    """CRI's settings; None where it is disabled. root, state: the daemon's. crio: what a crio.conf adds."""
+    """CRI's settings; None where it is disabled. root, state: the daemon's. crio: what a crio.conf adds.
+
+    Raises InvalidArgument for what cannot be used.
+    """
     if set(config.values["disabled_plugins"]) & {config_tables.CRI, config_tables.CRI_RUNTIME}:
         return None
     runtime, images = config.plugin(config_tables.CRI_RUNTIME), config.plugin(config_tables.CRI_IMAGES)
@@ -34,6 +48,7 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
     # Without a word in the file the pod's holder is our own; the default is another tool's image.
     pause = config.says("plugins", config_tables.CRI_IMAGES, "pinned_images", "sandbox") or ""
     pinned = {name: image for name, image in images["pinned_images"].items() if name != "sandbox" or pause}
+    registries = old_registries(config)
     under_state = runtime["netns_mounts_under_state_dir"]
     return Settings(
         root,
@@ -42,7 +57,8 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
         default_handler=handlers["default_runtime_name"],
         snapshotter=images["snapshotter"],
         defaults=crio.defaults if crio else Defaults(),
-        hosts_dir=_hosts_directories(images["registry"]["config_path"], state, crio),
+        hosts_dir=_hosts_directories(images["registry"]["config_path"], state, crio, registries),
+        logins=registries.logins,
         pull_timeout_s=read_span(images["image_pull_progress_timeout"]),
         pinned=tuple(pinned.values()),
         pause_image=pause,
@@ -82,10 +98,10 @@ def _pair(streams: Mapping[str, Any]) -> tuple[str, str]:
     return pair["tls_cert_file"], pair["tls_key_file"]
 
 
-def _hosts_directories(given: str, state: str, crio: Crio | None) -> str:
-    if not crio or not crio.insecure:
-        return given
-    return ":".join((f"{state}/{INSECURE}", *directories(given)))
+def _hosts_directories(given: str, state: str, crio: Crio | None, registries: OldRegistries) -> str:
+    own = [f"{state}/{INSECURE}"] if crio and crio.insecure else []
+    own += [f"{state}/{REGISTRIES}"] if registries.files else []
+    return ":".join((*own, *directories(given))) if own else given
 
 
 def _port(text: str) -> int:

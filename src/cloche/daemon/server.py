@@ -36,7 +36,7 @@ from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
 from cloche.daemon.proxies import ProxiedSnapshots
-from cloche.daemon.restarting import Monitor
+from cloche.daemon.restarting import INTERVAL_S, Monitor
 from cloche.daemon.selection import Selection
 from cloche.daemon.services import Services
 from cloche.daemon.sockets import Listener, StateLock, bind, inherited
@@ -45,6 +45,7 @@ from cloche.daemon.transport import GrpcProtocol
 from cloche.daemon.ttrpc_transport import TtrpcProtocol
 from cloche.engine.tasks.lifecycle import Tasks as TaskManager
 from cloche.engine.tasks.shim import Daemon
+from cloche.image.processors import Processors
 from cloche.spec.record import Record
 from cloche.wire.grpc import MESSAGE_LIMIT
 from cloche.wire.messages.reflection import REFLECTION_ALPHA
@@ -73,8 +74,11 @@ class Places(Record):
     of the sockets, as user and group; 0 for ourselves. tcp: where else, if anywhere. cri: how CRI is to be;
     None for none. cri_only: whether nothing else is served. metrics: where Prometheus asks, if anywhere.
     traces: where they go, if anywhere. selection: which parts are wanted. verifiers: who may refuse images.
+    processors: programs for layers of other media types.
     snapshotters: sockets of those that are programs of their own, by name.
     message_limits: bytes of a gRPC message that is taken, and sent.
+    hosts_dir: where registries are configured for transfers whose clients do not say.
+    restart_interval_s: how often containers are looked after.
     """
 
     root: str
@@ -88,8 +92,11 @@ class Places(Record):
     cri_only: bool = False
     selection: Selection = Selection()
     verifiers: Verifiers | None = None
+    processors: Processors = Processors()
     snapshotters: Mapping[str, str] = {}
     message_limits: tuple[int, int] = (MESSAGE_LIMIT, MESSAGE_LIMIT)
+    hosts_dir: str = ""
+    restart_interval_s: float = INTERVAL_S
     metrics: MetricsSettings | None = None
     traces: TraceSettings | None = None
 
@@ -119,6 +126,7 @@ class Server:
     async def _serve(self) -> None:
         host = Host(self._places.root, self._places.state)
         host.all().verifiers = self._places.verifiers
+        host.all().processors = self._places.processors
         host.check()
         services = Services()
         connections = Connections(services)
@@ -136,7 +144,7 @@ class Server:
         tracer = self._trace(connections)
         listeners = self._listen(connections)
         collector.begin()
-        monitor = Monitor(host.all(), manager)
+        monitor = Monitor(host.all(), manager, interval_s=self._places.restart_interval_s)
         monitor.begin()
         _settle_memory()
         _log.info("serving on %s", self._places.address)
@@ -206,7 +214,7 @@ class Server:
             SandboxController(host, manager),
             events,
             streaming,
-            Transfer(host, streaming),
+            Transfer(host, streaming, self._places.hosts_dir),
             VersionService(),
             IntrospectionService(self._places.root, self._plugins),
             HealthService(lambda: {service.full_name for service in services}),

@@ -17,10 +17,15 @@ from cloche.store.metadata import Metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cloche.image.processors import Processors
     from cloche.image.verifiers import Verifiers
     from cloche.store.content import ContentStore
     from cloche.store.leases import Owner
     from cloche.store.snapshots.local import LocalSnapshotter
+
+
+CONFIG_PATH = "/etc/cloche/config.toml"
+CONFIG_VARIABLE = "CLOCHE_CONFIG"
 
 
 class Context:
@@ -36,6 +41,7 @@ class Context:
         self._snapshotters: dict[str, LocalSnapshotter] = {}
         self.verifiers: Verifiers | None = None
         """Who may refuse an image before it is pulled."""
+        self._processors: Processors | None = None
         self._content: ContentStore | None = None
         self._owner: Owner | None = None
         self._lock = allocate_lock()
@@ -46,6 +52,7 @@ class Context:
         other = Context(self.root, self.state, namespace, self.snapshotter_name)
         other.metadata = self.metadata
         other.verifiers = self.verifiers
+        other._processors = self._processors
         return other
 
     @property
@@ -77,6 +84,19 @@ class Context:
 
             self._content = ContentStore(f"{self.root}/content")
         return self._content
+
+    @property
+    def processors(self) -> Processors:
+        """Programs for layers of other media types: what config.toml says, unless they were set."""
+        if self._processors is None:
+            from cloche.image.processors import configured
+
+            self._processors = configured(os.environ.get(CONFIG_VARIABLE) or CONFIG_PATH)
+        return self._processors
+
+    @processors.setter
+    def processors(self, processors: Processors) -> None:
+        self._processors = processors
 
     @property
     def leases(self) -> str:

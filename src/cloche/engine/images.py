@@ -191,6 +191,7 @@ class Images:
             platform=platform,
             snapshotter=self._context.snapshotter(),
             labels=row.labels,
+            processors=self._context.processors,
         )
         with self._context.metadata.read() as tx:
             found = store.resolution(tx, row.target.digest, platform)
@@ -261,6 +262,7 @@ class Images:
             cancelled=cancelled,
             owner=self._context.owner().name,
             verify=self._context.verifiers.check if self._context.verifiers else None,
+            processors=self._context.processors,
         )
         return self.get(row.name, platform=platform)
 

@@ -36,6 +36,7 @@ def load(context: Context, source: str | Source, name: str) -> list[str]:
         namespace=context.namespace,
         snapshotter=context.snapshotter(),
         base_name=name,
+        processors=context.processors,
         discard=_discard(context),
     )
     return [row.name for row in rows]

@@ -18,6 +18,7 @@ from cloche.image import compression, docker_archive, resolve
 from cloche.image.extract import as_domain_error
 from cloche.image.incoming import Incoming, read_directory, read_tar
 from cloche.image.install import install
+from cloche.image.processors import NONE
 from cloche.spec import image as documents
 from cloche.spec import reference as references
 from cloche.spec.document import loads
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from cloche.image.compression import Source
     from cloche.image.layer import LayerLimits
+    from cloche.image.processors import Processors
     from cloche.image.resolve import Chosen
     from cloche.spec.image import Descriptor
     from cloche.spec.platform import Platform
@@ -59,6 +61,7 @@ def load(
     platform: Platform | None = None,
     base_name: str = "",
     limits: LayerLimits | None = None,
+    processors: Processors = NONE,
     discard: Callable[[Iterable[str]], object] | None = None,
 ) -> tuple[Image, ...]:
     """Bring every image of a layout or an archive here; returns their rows.
@@ -66,7 +69,7 @@ def load(
     source: the path of a layout directory or an archive, or what to read an archive from; archives may
     be compressed. platform: which image of an index; this machine's by default.
     base_name: names images that only have a tag ("NAME:TAG") or nothing; from the path by default.
-    snapshotter: where they are unpacked; None leaves them packed.
+    snapshotter: where they are unpacked; None leaves them packed. processors: for layers of other types.
     discard: called when it fails with the digests of the blobs that came with it, to collect them at
     once; without it they go with the next collection.
     Raises InvalidArgument for what is no image archive, DataLoss where bytes are missing or are not
@@ -85,6 +88,7 @@ def load(
             platform=resolve.completed(platform),
             base_name=base_name,
             limits=limits,
+            processors=processors,
         )
     except BaseException as error:
         if discard is not None:
@@ -105,6 +109,7 @@ def _load(
     platform: Platform,
     base_name: str,
     limits: LayerLimits | None,
+    processors: Processors,
 ) -> tuple[Image, ...]:
     _read(source, name, incoming)
     found = _offered(incoming, name)
@@ -121,6 +126,7 @@ def _load(
                 snapshotter=snapshotter,
                 platform=platform,
                 limits=limits,
+                processors=processors,
             )
         )
     return tuple({image.name: image for image in rows}.values())
@@ -213,6 +219,7 @@ def _record(
     snapshotter: LocalSnapshotter | None,
     platform: Platform,
     limits: LayerLimits | None,
+    processors: Processors,
 ) -> Image:
     """Choose the image for the platform, check that all of it is here, unpack it and give it its name."""
     chosen = _choose(target, platform, content, name)
@@ -226,6 +233,7 @@ def _record(
         platform=str(platform),
         snapshotter=snapshotter,
         limits=limits,
+        processors=processors,
     )
 
 

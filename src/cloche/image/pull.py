@@ -16,6 +16,7 @@ from cloche.image import closure, fetch, hosts_directory, resolve
 from cloche.image import credentials as stored_credentials
 from cloche.image import progress as news
 from cloche.image.fetch import Fetcher
+from cloche.image.processors import NONE
 from cloche.image.progress import Progress
 from cloche.image.registry import Registry
 from cloche.image.transfers import Transfers
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from cloche.image.credentials import Credentials
     from cloche.image.hosts import Host
+    from cloche.image.processors import Processors
     from cloche.image.resolve import Chosen
     from cloche.spec.image import Descriptor
     from cloche.spec.platform import Platform
@@ -61,6 +63,7 @@ def pull(
     owner: str = "",
     workers: int = _WORKERS,
     verify: Callable[[str, Descriptor], object] | None = None,
+    processors: Processors = NONE,
 ) -> Image:
     """Bring an image here and name it by its reference; returns the row.
 
@@ -72,7 +75,7 @@ def pull(
     cancelled: set it to have the pull end soon with Cancelled; it is set when the pull has failed.
     owner: the liveness file that the pull's lease dies with (store.leases); a day's lease without.
     workers: how many layers arrive at once. verify: called with the name and what it stands for, before
-    anything else is fetched; what it raises ends the pull.
+    anything else is fetched; what it raises ends the pull. processors: for layers of other media types.
     Raises the errors of Registry.resolve, resolve.choose and the unpacking.
     """
     wanted = references.parse(reference) if isinstance(reference, str) else reference
@@ -88,6 +91,7 @@ def pull(
     ) as registry:
         task = _Pull(wanted, registry, content, metadata, namespace, progress or Progress())
         task.verify = verify
+        task.processors = processors
         with _Lease(metadata, namespace, owner) as lease:
             return task.run(resolve.completed(platform), snapshotter, lease, workers)
 
@@ -111,12 +115,15 @@ class _Pull:
         self._metadata = metadata
         self._namespace = namespace
         self.verify: Callable[[str, Descriptor], object] | None = None
+        self.processors = NONE
 
     def run(
         self, platform: Platform, snapshotter: LocalSnapshotter | None, lease: _Lease, workers: int
     ) -> Image:
         """Bring everything; extract each layer as soon as it is here where there is a snapshotter."""
         chosen = self._choose(platform)
+        if snapshotter is not None:
+            resolve.check_layers(chosen.manifest, self.processors, str(self._reference))
         lease.keep(chosen)
         layers = chosen.manifest.layers
         self._fetcher.unpacks = snapshotter is not None
@@ -171,6 +178,7 @@ class _Pull:
             content=self._content,
             metadata=self._metadata,
             snapshotter=snapshotter,
+            processors=self.processors,
         ) as unpacking:
             unpacking.extract(arrived, done=extracted)
             downloads.wait_for_all()

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cloche.image.processors import Processors
     from cloche.spec.image import Descriptor
     from cloche.spec.platform import Platform
     from cloche.store.content import ContentStore
@@ -103,9 +104,6 @@ def _check_layers(config: ImageConfig, manifest: Manifest, name: str) -> None:
         raise InvalidArgument(
             f"{name}: {len(manifest.layers)} layers in the manifest, but {len(config.diff_ids)} in the config"
         )
-    for layer in manifest.layers:
-        if not documents.is_layer(layer.media_type):
-            raise InvalidArgument(f"{name}: {layer.digest} of type {layer.media_type[:100]!r} is no layer")
 
 
 def _check_platform(config: ImageConfig, platform: Platform, name: str) -> None:
@@ -117,3 +115,12 @@ def _check_platform(config: ImageConfig, platform: Platform, name: str) -> None:
         raise NotFound(
             f"{name}: is for {config.platform.normalised()}, not {platform}; ask for that platform to have it"
         )
+
+
+def check_layers(manifest: Manifest, processors: Processors, name: str) -> None:
+    """Raises InvalidArgument where something among the layers is none, and does not become one."""
+    for layer in manifest.layers:
+        try:
+            processors.chain(layer.media_type)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{name}: {layer.digest} of {error}") from None

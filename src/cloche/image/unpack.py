@@ -21,6 +21,7 @@ from cloche.errors import AlreadyExists, InvalidArgument
 from cloche.image import inherit, layer
 from cloche.image.apply import upper_of
 from cloche.image.layertree import remove
+from cloche.image.processors import NONE
 from cloche.spec import image as documents
 from cloche.spec.record import Record
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloche.image.layer import LayerLimits, LayerResult, Style
+    from cloche.image.processors import Processors
     from cloche.spec.image import Descriptor, ImageConfig, Manifest
     from cloche.store.content import ContentStore
     from cloche.store.metadata import Metadata, WriteTransaction
@@ -59,16 +61,24 @@ def unpack(
     wait: Callable[[str], object] | None = None,
     limits: LayerLimits | None = None,
     durable: bool = True,
+    processors: Processors = NONE,
 ) -> str:
     """Make snapshots of an image's layers; returns the chain id of them all.
 
     wait: called with a blob's digest before it is opened, for layers that are still arriving, and
     returns when it is there. Snapshots that are there already are used.
     durable: wait until the files are on disk before the snapshots are committed.
+    processors: what makes layers of other media types ordinary ones.
     Raises what layer.apply does, with nothing left behind.
     """
     with Unpacking(
-        manifest, config, content=content, metadata=metadata, snapshotter=snapshotter, limits=limits
+        manifest,
+        config,
+        content=content,
+        metadata=metadata,
+        snapshotter=snapshotter,
+        limits=limits,
+        processors=processors,
     ) as unpacking:
         unpacking.extract(wait, durable=durable)
         with metadata.write() as tx:
@@ -91,11 +101,13 @@ class Unpacking:
         metadata: Metadata,
         snapshotter: LocalSnapshotter,
         limits: LayerLimits | None = None,
+        processors: Processors = NONE,
     ) -> None:
         self._content = content
         self._metadata = metadata
         self._snapshotter = snapshotter
         self._limits = limits
+        self._processors = processors
         self.chain_id = documents.chain_id(config.diff_ids)
         self.steps = self._missing(manifest.layers, config.diff_ids)
         self._extracted: dict[str, _Directory] = {}
@@ -164,17 +176,21 @@ class Unpacking:
         directory.result = self._apply(step, directory.fs, "overlay")
 
     def _apply(self, step: Step, path: str, whiteouts: Style) -> LayerResult:
+        name = f"layer {step.blob.digest}"
         blob = open(self._content.open(step.blob.digest), "rb", buffering=0)
         root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            result = layer.apply(
-                blob,
-                root,
-                whiteouts=whiteouts,
-                diff_id=step.diff_id,
-                limits=self._limits,
-                layer=f"layer {step.blob.digest}",
-            )
+            with self._processors.opened(
+                blob, step.blob.media_type, layer=name, limits=self._limits
+            ) as stream:
+                result = layer.apply(
+                    stream,
+                    root,
+                    whiteouts=whiteouts,
+                    diff_id=step.diff_id,
+                    limits=self._limits,
+                    layer=name,
+                )
         finally:
             os.close(root)
             blob.close()
