@@ -37,7 +37,7 @@ def _nodes(*, alone: bool = False) -> Iterator[list[nodes.Node]]:
     with ExitStack() as stack:
         stack.callback(leftovers.remove_tree, str(place))
         stack.callback(network.close)
-        stack.callback(nodes.remove_parent_cgroup)
+        stack.callback(leftovers.remove_parent_cgroup, "k8s.io")
         # Not for the whole block: this thread's network is no daemon's business afterwards.
         with network.entered():
             (place / "r").mkdir()
