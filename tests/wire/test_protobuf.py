@@ -20,6 +20,7 @@ from cloche.wire.messages.google import Any as PackedMessage
 from cloche.wire.messages.google import Duration, Timestamp
 from cloche.wire.protobuf import (
     DecodeError,
+    Encoded,
     Field,
     Message,
     binary,
@@ -238,6 +239,16 @@ def test_packed_and_unpacked_numbers_read_the_same() -> None:
     unpacked = b"".join(b"\xa0\x06" + bytes([number]) for number in (2, 4, 6))
     assert Everything.decode(unpacked).numbers == [1, 2, 3]
     assert Everything.decode(Everything(numbers=[1, 2, 3]).encode()).numbers == [1, 2, 3]
+
+
+def test_what_is_encoded_once_stands_where_its_message_would() -> None:
+    leaf = Leaf(name="x" * 200, number=-3)
+    kept = Encoded(leaf)
+    leaf.name = "changed since"
+    holder = Everything(a_message=kept, leaves=[kept, Encoded(Leaf()), leaf])
+    found = Everything.decode(holder.encode())
+    assert found.a_message == Leaf(name="x" * 200, number=-3)
+    assert found.leaves == [found.a_message, Leaf(), leaf]
 
 
 def test_a_timestamp_before_1970_has_nanoseconds_after_its_second() -> None:

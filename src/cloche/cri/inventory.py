@@ -17,20 +17,38 @@ from cloche.wire.messages.cri import containers as states
 from cloche.wire.messages.cri.containers import ContainerConfig, ContainerMetadata
 from cloche.wire.messages.cri.pod_config import LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata
 from cloche.wire.messages.cri.values import NODE, NamespaceOption
+from cloche.wire.protobuf import Encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from collections.abc import Callable
+    from typing import Self, TypeVar
 
     from cloche.cri.host import Host
+    from cloche.wire.protobuf import Message
 
     _T = TypeVar("_T", "Pod", "Container")
 
 
-class Pod:
+class _Known:
+    """What clients ask for in lists."""
+
+    def __init__(self) -> None:
+        self._told: dict[object, Encoded] = {}
+
+    def told(self, key: object, make: Callable[[Self], Message]) -> Encoded:
+        """What `make` says of it, encoded once. key: whatever that depends on and may change."""
+        found = self._told.get(key)
+        if found is None:
+            found = self._told[key] = Encoded(make(self))
+        return found
+
+
+class Pod(_Known):
     """A pod. changing: held by whoever starts, stops or removes it."""
 
     def __init__(self, pod_id: str, kept: records.KeptPod) -> None:
+        super().__init__()
         self.id = pod_id
         self.kept = kept
         self.changing = asyncio.Lock()
@@ -69,10 +87,11 @@ class Pod:
         return self.kept.made and not self.kept.stopped
 
 
-class Container:
+class Container(_Known):
     """A container. changing: held by whoever starts, stops or removes it. ended: set when it has."""
 
     def __init__(self, container_id: str, kept: records.KeptContainer) -> None:
+        super().__init__()
         self.id = container_id
         self.kept = kept
         self.changing = asyncio.Lock()

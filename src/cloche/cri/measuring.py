@@ -5,13 +5,10 @@ A rate is what was used since the sample before, which is kept for each containe
 
 from __future__ import annotations
 
-import os
-
-from cloche.cri import pod_spec
+from cloche.cri import pod_spec, pressure
 from cloche.errors import ClocheError
-from cloche.kernel.cgroups.files import read
-from cloche.kernel.cgroups.layout import UNIFIED, directories_of, layout
-from cloche.kernel.cgroups.metrics import NO_LIMIT, Metrics, read_briefly, read_metrics
+from cloche.kernel.cgroups.layout import directories_of, layout
+from cloche.kernel.cgroups.metrics import NO_LIMIT, Metrics, processes, read_briefly, read_metrics
 from cloche.spec.record import Record
 from cloche.store import clock
 from cloche.wire.messages.cri import stats as messages
@@ -23,22 +20,22 @@ if TYPE_CHECKING:
 
     from cloche.cri.handlers import Handlers
     from cloche.cri.inventory import Container, Pod
+    from cloche.wire.protobuf import Encoded
 
 _LEAST_SPAN_NS = 100_000_000
 _NS = 1_000_000_000
-_PRESSURES = ("cpu", "memory", "io")
 
 
 class Sample(Record):
     """What a cgroup used at a moment (ns since 1970). rate: nanoseconds of processors a second; -1: unknown.
 
-    pressure: how long tasks had to wait, by what for.
+    pressure: how long tasks had to wait, by what for: a PsiStats each.
     """
 
     at: int
     metrics: Metrics
     rate: int = -1
-    pressure: Mapping[str, messages.PsiStats] = {}
+    pressure: Mapping[str, Encoded] = {}
 
 
 class Measuring:
@@ -64,27 +61,38 @@ class Measuring:
 
     def pod(self, pod: Pod) -> Sample | None:
         """What a pod uses as a whole, where it has a cgroup of its own."""
+        around = self._around(pod)
+        return self._sample(pod.id, around) if around is not None else None
+
+    def _around(self, pod: Pod) -> dict[str, str] | None:
         parent = pod.linux.cgroup_parent
         if not parent or self._handlers.get(pod.kept.handler).systemd_cgroup:
             return None
-        return self._sample(pod.id, layout().directories(f"/{parent.strip('/')}"))
+        return layout().directories(f"/{parent.strip('/')}")
 
     def holder(self, pod: Pod, *, whole: bool = False) -> Sample | None:
         """What the process that holds a pod uses."""
         return self._sample(f"{pod.id}-holder", self.paths(pod, pod.id, pod.kept.pid), whole=whole)
+
+    def processes(self, pod: Pod) -> int:
+        """How many there are in a pod: its holder, and those of what runs in it."""
+        if (whole := self._around(pod)) is not None:
+            return processes(whole)
+        held = {each.id: each.kept.pid for each in list(pod.containers.values())} | {pod.id: pod.kept.pid}
+        return sum(processes(self.paths(pod, name, pid)) for name, pid in held.items())
 
     def forget(self, name: str) -> None:
         """It is gone, and its samples with it."""
         self._last.pop(name, None)
 
     def _sample(self, name: str, paths: Mapping[str, str], *, whole: bool = False) -> Sample | None:
-        if not any(os.path.isdir(path) for path in paths.values()):
-            return None
         try:
             metrics = read_metrics(paths) if whole else read_briefly(paths)
         except (ClocheError, OSError):
             return None  # it goes just now
-        sample = Sample(clock.now(), metrics, pressure=_pressure(paths.get(UNIFIED, "")))
+        if metrics.cpu is None and metrics.memory is None:
+            return None
+        sample = Sample(clock.now(), metrics, pressure=pressure.of(paths))
         before = self._last.get(name)
         if before is None:
             self._last[name] = sample
@@ -97,31 +105,6 @@ class Measuring:
             sample = sample.replace(rate=used * _NS // span)
         self._last[name] = sample
         return sample
-
-
-def _pressure(directory: str) -> dict[str, messages.PsiStats]:
-    """cgroup v2 alone counts it."""
-    found: dict[str, messages.PsiStats] = {}
-    if not directory:
-        return found
-    for what in _PRESSURES:
-        try:
-            lines = read(f"{directory}/{what}.pressure").splitlines()
-        except OSError:
-            continue
-        data = {line.split()[0]: _data(line) for line in lines if line}
-        found[what] = messages.PsiStats(full=data.get("full"), some=data.get("some"))
-    return found
-
-
-def _data(line: str) -> messages.PsiData:
-    values = dict(word.split("=", 1) for word in line.split()[1:])
-    return messages.PsiData(
-        total=int(values.get("total", 0)),
-        avg10=float(values.get("avg10", 0)),
-        avg60=float(values.get("avg60", 0)),
-        avg300=float(values.get("avg300", 0)),
-    )
 
 
 def number(value: int) -> UInt64Value:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloche.cri.inventory import Inventory, Pod
     from cloche.cri.pods import Pods
     from cloche.wire.messages.cri.status import ContainerStatus
+    from cloche.wire.protobuf import Encoded
 
 _PORTION = 1000
 
@@ -65,7 +66,7 @@ class PodService:
         self, _call: object, request: messages.ListPodSandboxRequest
     ) -> messages.ListPodSandboxResponse:
         """Those that the filter chooses, the oldest first."""
-        return messages.ListPodSandboxResponse(items=[_listed(pod) for pod in self.chosen(request.filter)])
+        return messages.ListPodSandboxResponse(items=[_told(pod) for pod in self.chosen(request.filter)])
 
     async def stream_pod_sandboxes(
         self, _call: object, request: messages.StreamPodSandboxesRequest
@@ -74,7 +75,7 @@ class PodService:
         found = self.chosen(request.filter)
         for begin in range(0, len(found), _PORTION):
             portion = found[begin : begin + _PORTION]
-            yield messages.StreamPodSandboxesResponse(pod_sandboxes=[_listed(pod) for pod in portion])
+            yield messages.StreamPodSandboxesResponse(pod_sandboxes=[_told(pod) for pod in portion])
 
     def chosen(self, chosen: messages.PodSandboxFilter | None) -> list[Pod]:
         """The pods that a filter chooses."""
@@ -133,6 +134,11 @@ class PodService:
 
 def _state(pod: Pod) -> int:
     return messages.READY if pod.is_ready else messages.NOT_READY
+
+
+def _told(pod: Pod) -> Encoded:
+    """One of a list. A kubelet asks for all of them every second, and few have changed."""
+    return pod.told(_state(pod), _listed)
 
 
 def _listed(pod: Pod) -> messages.PodSandbox:

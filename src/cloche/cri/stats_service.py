@@ -75,11 +75,7 @@ class StatsService:
         return [self._of_container(each) for each in containers]
 
     def _of_container(self, container: Container) -> messages.ContainerStats:
-        config = container.config
-        attributes = messages.ContainerAttributes(
-            id=container.id, metadata=config.metadata, labels=config.labels, annotations=config.annotations
-        )
-        stats = messages.ContainerStats(attributes=attributes)
+        stats = messages.ContainerStats(attributes=container.told("stats", _attributes))
         layer = self._space.last().layers.get(container.id)
         if layer is not None:
             stats.writable_layer = self._space.message(layer)
@@ -142,29 +138,29 @@ class StatsService:
         containers = self._of_containers(running)
         linux = messages.LinuxPodSandboxStats(containers=containers)
         sample = self._measuring.pod(pod)
-        holder = self._measuring.holder(pod)
         if sample is not None:
             linux.cpu, linux.memory = measuring.cpu(sample), measuring.memory(sample)
-            linux.io, processes = measuring.io(sample), _processes(sample)
+            linux.io = measuring.io(sample)
         else:
+            holder = self._measuring.holder(pod)
             linux.cpu, linux.memory = _sum_of_cpu(containers, holder), _sum_of_memory(containers, holder)
-            processes = _processes(holder) + sum(
-                _processes(self._measuring.container(pod, each)) for each in running
-            )
         if not pod.on_host_network:
             linux.network = pod_interfaces.usage(pod.kept.pid)
         linux.process = messages.ProcessUsage(
-            timestamp=clock.now(), process_count=measuring.number(processes)
+            timestamp=clock.now(), process_count=measuring.number(self._measuring.processes(pod))
         )
         return messages.PodSandboxStats(attributes=attributes, linux=linux)
 
 
+def _attributes(container: Container) -> messages.ContainerAttributes:
+    config = container.config
+    return messages.ContainerAttributes(
+        id=container.id, metadata=config.metadata, labels=config.labels, annotations=config.annotations
+    )
+
+
 def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in wanted.items())
-
-
-def _processes(sample: Sample | None) -> int:
-    return sample.metrics.pids.usage if sample is not None and sample.metrics.pids is not None else 0
 
 
 def _sum_of_cpu(containers: list[messages.ContainerStats], holder: Sample | None) -> messages.CpuUsage:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     _M = TypeVar("_M", bound="Message")
 
-__all__ = ["DecodeError", "Field", "Message"]
+__all__ = ["DecodeError", "Encoded", "Field", "Message"]
 
 DEPTH_LIMIT = 100
 _EMPTY_MAP: Mapping[Any, Any] = type(vars(object))({})  # types.MappingProxyType, without importing types
@@ -210,6 +210,17 @@ class Message:
                 state[field.name] = inner
         inner._merge(data, position, stop, depth + 1)
         return stop
+
+
+class Encoded(Message):
+    """A message that is sent again and again as it is: encoded once, and a field's value like any other."""
+
+    def __init__(self, message: Message) -> None:
+        self._bytes = message.encode()
+
+    def encode(self) -> bytes:
+        """The bytes that it was made of."""
+        return self._bytes
 
 
 def _same(one: object, other: object) -> bool:
