@@ -30,6 +30,7 @@ from tests.cri.tools import new_containerd
 from tests.daemons import Registry
 
 AT_ONCE = 8
+CROWD = 110
 MANY_PODS, EACH = 250, 2
 _LIST_S, _STATS_S = 0.010, 0.250
 
@@ -99,21 +100,31 @@ class _Round:
 
 def rows(stage: Stage, rounds: int) -> list[Row]:
     """A pod with one container up, and down again: alone, and several at once."""
-    found = []
     with _nodes() as both:
-        for at_once in (1, AT_ONCE):
-            sides = [_Round(node, at_once) for node in both]
-            for _ in range(max(3, rounds // (4 * at_once)) + 1):
-                for side in sides:
-                    side.run()
-            name = "a pod" if at_once == 1 else f"{at_once} pods at once"
-            for verb, times in (("up", [side.up for side in sides]), ("down", [side.down for side in sides])):
-                # The first time is for what is kept from then on.
-                medians = [statistics.median(each[1:]) for each in times]
-                found.append(Row(f"{name} {verb}, cloched", "containerd", medians, 0.8, 0.4))
-            for side in sides:
-                side.close()
-    return found
+        return [*_up_and_down(both, 1, max(3, rounds // 4)), *_up_and_down(both, AT_ONCE, 3)]
+
+
+def crowd(stage: Stage, rounds: int) -> list[Row]:
+    """As many pods as a kubelet has at most unless it is told otherwise, all at once."""
+    with _nodes() as both:
+        return _up_and_down(both, CROWD, 2)
+
+
+def _up_and_down(both: list[nodes.Node], at_once: int, times: int) -> list[Row]:
+    """times: how often, after the first, which is for what is kept from then on."""
+    sides = [_Round(node, at_once) for node in both]
+    for _ in range(times + 1):
+        for side in sides:
+            side.run()
+    for side in sides:
+        side.close()
+    name = "a pod" if at_once == 1 else f"{at_once} pods at once"
+    return [
+        Row(
+            f"{name} {verb}, cloched", "containerd", [statistics.median(each[1:]) for each in taken], 0.8, 0.4
+        )
+        for verb, taken in (("up", [side.up for side in sides]), ("down", [side.down for side in sides]))
+    ]
 
 
 def many(stage: Stage, rounds: int) -> list[Row]:

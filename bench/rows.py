@@ -105,6 +105,7 @@ ALL: dict[str, Callable[[Stage, int], list[Row]]] = {
 ON_REQUEST: dict[str, Callable[[Stage, int], list[Row]]] = {
     "shim-memory-500": shims.memory_of_many,
     "shim-probes": shims.probes,
+    "pods-110": pods.crowd,
     "pods-250": pods.many,
     "volume": volume.rows,
 }

@@ -10,12 +10,15 @@ from tests import peers
 from tests.cri.kubelet import PLUGINS
 
 
-def network(directory: Path) -> None:
-    """Have a node's pods be in a network that leaves no link behind. directory: the node's."""
+def network(directory: Path, *more: str) -> None:
+    """Have a node's pods be in a network that leaves no link behind.
+
+    directory: the node's. more: types of further plugins, called after the one that connects.
+    """
     if not Path(PLUGINS, "ptp").exists():
         peers.unavailable("needs CNI plugins: apt-get install containernetworking-plugins")
     ipam = {"type": "host-local", "subnet": "10.87.93.0/24", "dataDir": str(directory / "addresses")}
-    plugins: list[dict[str, Any]] = [{"type": "ptp", "ipam": ipam}]
+    plugins: list[dict[str, Any]] = [{"type": "ptp", "ipam": ipam}, *({"type": each} for each in more)]
     (directory / "net").mkdir(exist_ok=True)
     document = {"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}
     (directory / "net" / "10-tests.conflist").write_text(json.dumps(document))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,8 @@ import pytest
 from cloche.errors import ClocheError
 from cloche.wire.messages.cri import containers, images, pods, version
 from cloche.wire.messages.cri.values import NamespaceOption
-from tests.cri.kubelet import Kubelet, KubernetesNode
+from tests.cri.kubelet import PLUGINS, Kubelet, KubernetesNode
+from tests.cri.networks import network
 from tests.cri.pods import Container, Pod, container_config, pod_config, running_pod
 from tests.waiting import wait_until
 
@@ -63,23 +67,82 @@ def test_a_pod_whose_shim_and_guard_die_is_not_ready_and_can_be_removed(
     wait_until(lambda: not {pod.id, container.id} & set(os.listdir(places)))
 
 
-@pytest.mark.parametrize("plugin", ["exit 1", "echo garbage", "kill -9 $$"])
-def test_a_pod_that_cannot_be_connected_leaves_nothing(short: Path, plugin: str) -> None:
-    (short / "net").mkdir()
-    plugins = [{"type": "broken"}]
-    document = {"cniVersion": "1.0.0", "name": "tests", "plugins": plugins}
-    (short / "net" / "10-tests.conflist").write_text(json.dumps(document))
-    program = short / "broken"
-    program.write_text(f'#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] || exit 0\n{plugin}\n')
-    program.chmod(0o755)
-    with KubernetesNode(short, plugins=str(short)) as node, Kubelet(node.address) as client:
-        with pytest.raises(ClocheError, match="broken"):
-            Pod(client, pod_config(short / "logs", options=NamespaceOption()))
+TIMEOUTS = """[timeouts]
+"io.cloche.timeout.cni.plugin" = "1s"
+"io.cloche.timeout.cri.stage" = "100ms"
+"""
+
+
+@pytest.fixture
+def breaking(short: Path) -> Iterator[tuple[KubernetesNode, Path]]:
+    """A node that is quickly tired of waiting, and the last plugin of its network, to be written."""
+    network(short, "broken")
+    for name in ("ptp", "host-local"):
+        (short / name).symlink_to(f"{PLUGINS}/{name}")
+    plugin = short / "broken"
+    plugin.touch(0o755)
+    with KubernetesNode(short, plugins=str(short), more=TIMEOUTS) as node:
+        yield node, plugin
+
+
+def left_of_pods(node: KubernetesNode) -> list[str]:
+    """What lies about, or is mounted, or is taken."""
+    places = ("state/netns", "root/cri/networks", "state/io.containerd.runtime.v2.task/k8s.io")
+    lying = [str(each) for place in places for each in (node.directory / place).iterdir()]
+    taken = [str(each) for each in (node.directory / "addresses/tests").glob("10.*")]
+    mounted = [
+        line for line in Path("/proc/self/mounts").read_text().splitlines() if str(node.directory) in line
+    ]
+    return lying + taken + mounted
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("exit 1", "exit status 1"),
+        ("echo garbage", "not JSON"),
+        ("kill -9 $$", "exit status 137"),
+        ("true", "printed no result"),
+        ("exec sleep 1000", "not done after 1 s, and killed"),
+    ],
+)
+def test_a_pod_that_cannot_be_connected_leaves_nothing(
+    breaking: tuple[KubernetesNode, Path], text: str, words: str
+) -> None:
+    node, plugin = breaking
+    plugin.write_text(f'#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] || exit 0\n{text}\n')
+    with Kubelet(node.address) as client:
+        with pytest.raises(ClocheError, match=f"'broken'.*{words}"):
+            Pod(client, pod_config(node.directory / "logs", options=NamespaceOption()))
         assert not client("ListPodSandbox", pods.ListPodSandboxRequest()).items
-        assert not list((short / "state/netns").iterdir())
-        assert not list((short / "root/cri/networks").iterdir())
-        assert not list((short / "state/io.containerd.runtime.v2.task/k8s.io").iterdir())
-        assert str(short) not in Path("/proc/self/mounts").read_text()
+    assert not left_of_pods(node)
+
+
+def test_a_network_that_hangs_is_named_and_undone_when_it_can_be(
+    breaking: tuple[KubernetesNode, Path], tmp_path: Path
+) -> None:
+    node, plugin = breaking
+    plugin.write_text("#!/bin/sh\nexec sleep 1000\n")
+    config = pod_config(tmp_path, options=NamespaceOption())
+
+    def ask(wait_s: float) -> str:
+        time.sleep(wait_s)
+        with Kubelet(node.address) as client, pytest.raises(ClocheError) as caught:
+            Pod(client, config)
+        return str(caught.value)
+
+    with node.listening(tmp_path / "events"), ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(ask, (0, 0.5))
+    name = f"pod tests/{config.metadata.name}" if config.metadata else ""
+    assert "(ADD of 'tests'): not done after 1 s, and killed" in first
+    assert f"{name}: connecting its networks has taken" in second
+    assert f"{name}: connecting its networks has taken" in (tmp_path / "events").read_text()
+    # Its DEL hung too, and is on record; the other plugin was called all the same.
+    assert [Path(each).parent.name for each in left_of_pods(node)] == ["networks"]
+    plugin.write_text("#!/bin/sh\nexit 0\n")
+    node.stop()
+    node.start()
+    wait_until(lambda: not left_of_pods(node))
 
 
 def test_a_node_without_networks_says_so(kubelet: Kubelet, short: Path) -> None:

@@ -229,7 +229,8 @@ def test_whoever_joins_stuck_work_is_told_what_it_is_stuck_at() -> None:
     import asyncio
 
     async def run() -> None:
-        joining, go_on = Joining(slow_s=0), asyncio.Event()
+        told: list[str] = []
+        joining, go_on = Joining(0, told.append), asyncio.Event()
 
         async def work(under_way: Work) -> str:
             under_way.enter("connecting its networks")
@@ -240,9 +241,11 @@ def test_whoever_joins_stuck_work_is_told_what_it_is_stuck_at() -> None:
         await asyncio.sleep(0.01)
         with pytest.raises(DeadlineExceeded, match="pod x: connecting its networks has taken"):
             await joining.run("key", "pod x", work)
+        await asyncio.sleep(0.3)
+        assert [text.partition(" has")[0] for text in told] == ["pod x: connecting its networks"]
         first.cancel()
         go_on.set()
-        second = asyncio.ensure_future(Joining().run("key", "pod x", work))
+        second = asyncio.ensure_future(Joining(30, told.append).run("key", "pod x", work))
         assert await second == "done"
 
     asyncio.run(run())

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloche.cri.pod_files import resolver
+from cloche.cri.pod_files import PodFiles, resolver
+from cloche.cri.settings import Settings
 from cloche.errors import AlreadyExists, InvalidArgument, NotFound
 from cloche.wire.messages.cri import pods, values
 from cloche.wire.messages.cri.pod_config import LinuxPodSandboxConfig, LinuxSandboxSecurityContext
@@ -77,6 +81,23 @@ def test_those_who_ask_for_one_pod_at_a_time_get_the_same(running: KubernetesNod
     assert len(set(found)) == 1
     with Kubelet(running.address) as client:
         client("RemovePodSandbox", pods.RemovePodSandboxRequest(pod_sandbox_id=found[0]))
+
+
+def test_many_pods_at_once_have_the_holders_program_put_in_place_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copyfile
+
+    def slow_copy(source: str, target: str) -> None:
+        copy(source, target)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(shutil, "copyfile", slow_copy)
+    files = PodFiles(Settings(f"{tmp_path}/root", f"{tmp_path}/state", {}))
+    with ThreadPoolExecutor(8) as threads:
+        (place,) = set(threads.map(lambda _: files.holder_root(), range(8)))
+    assert sorted(os.listdir(place)) == ["dev", "pause", "proc"]
+    assert os.access(f"{place}/pause", os.X_OK)
 
 
 def test_the_holder_may_do_next_to_nothing(pod: Pod) -> None:

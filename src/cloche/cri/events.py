@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from cloche.store import clock
 from cloche.wire.messages.cri import events as messages
+from cloche.wire.messages.google import StringValue
 from cloche.wire.messages.metadata_events import ContainerCreate, ContainerDelete
 from cloche.wire.services.cri import RUNTIME
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from cloche.cri.inventory import Container, Inventory, Pod
     from cloche.wire.messages.cri.pods import PodSandboxStatus
     from cloche.wire.messages.cri.status import ContainerStatus
+
+_log = logging.getLogger("cloche.cri")
 
 _QUEUE_LIMIT = 1000
 
@@ -76,6 +80,11 @@ class Events:
         """A container is gone."""
         self._host.publish("/containers/delete", ContainerDelete(id=container.id))
         self._of_container(messages.DELETED, container)
+
+    def slow(self, what: str) -> None:
+        """A piece of work has been at one thing for long."""
+        _log.warning("%s", what)
+        self._host.publish("/cri/slow", StringValue(value=what))
 
     def _of_container(self, kind: int, container: Container) -> None:
         self._tell(kind, container.id, self._inventory.pods.get(container.kept.pod))

@@ -6,7 +6,6 @@ It goes on when whoever asked leaves, so that a client that gave up finds it don
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from cloche.errors import DeadlineExceeded
 
@@ -15,10 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-_log = logging.getLogger("cloche.cri")
-
-SLOW_S = 30.0
-_LOOK_S = 1.0
+_LOOK_S = 0.25
 
 
 class Work:
@@ -44,10 +40,11 @@ class Work:
 
 
 class Joining:
-    """What is under way, by key. slow_s: after how long at one stage that is said."""
+    """What is under way, by key. slow_s: after how long at one stage that is said; tell: to whom."""
 
-    def __init__(self, *, slow_s: float = SLOW_S) -> None:
+    def __init__(self, slow_s: float, tell: Callable[[str], None]) -> None:
         self._slow_s = slow_s
+        self._tell = tell
         self._running: dict[object, tuple[Work, asyncio.Task[str]]] = {}
 
     def under_way(self) -> list[str]:
@@ -90,4 +87,4 @@ class Joining:
             await asyncio.sleep(_LOOK_S)
             if work.spent_s() > self._slow_s and told != work.stage:
                 told = work.stage
-                _log.warning("%s", work.blocked())
+                self._tell(work.blocked())

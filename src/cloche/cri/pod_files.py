@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 
 from cloche.cri import network_namespaces
 from cloche.errors import InvalidArgument
@@ -33,6 +34,7 @@ class PodFiles:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._placing = threading.Lock()
 
     def directory(self, pod_id: str) -> str:
         """Where a pod's files of /etc are."""
@@ -50,15 +52,16 @@ class PodFiles:
         """The root directory of every pod's holder: the program and nothing else."""
         directory = f"{self._settings.root}/cri/pause"
         target = f"{directory}/pause"
-        if os.path.exists(target) and _same(target, PAUSE):
-            return directory
-        for path in (f"{self._settings.root}/cri", directory, *(f"{directory}/{n}" for n in ("proc", "dev"))):
-            os.makedirs(path, exist_ok=True)
-            os.chmod(path, 0o711)  # noqa: S103 - the users of a pod's own namespace come by
-        # By a rename: the old program may be running.
-        shutil.copyfile(PAUSE, f"{target}.new")
-        os.chmod(f"{target}.new", 0o755)  # noqa: S103 - likewise
-        os.rename(f"{target}.new", target)
+        with self._placing:
+            if os.path.exists(target) and _same(target, PAUSE):
+                return directory
+            for path in (f"{self._settings.root}/cri", directory, f"{directory}/proc", f"{directory}/dev"):
+                os.makedirs(path, exist_ok=True)
+                os.chmod(path, 0o711)  # noqa: S103 - the users of a pod's own namespace come by
+            # By a rename: the old program may be running.
+            shutil.copyfile(PAUSE, f"{target}.new")
+            os.chmod(f"{target}.new", 0o755)  # noqa: S103 - likewise
+            os.rename(f"{target}.new", target)
         return directory
 
     def make(self, pod: Pod, *, shares_memory: bool) -> None:

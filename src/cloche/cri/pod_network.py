@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 from cloche.errors import ClocheError, Unimplemented
 from cloche.network.cni import Cni
 
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
     from cloche.cri.host import Host
     from cloche.cri.inventory import Pod
 
+_log = logging.getLogger("cloche.cri")
+
+_RETRY_S = 60
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BURST = 2**31 - 1
@@ -23,10 +29,18 @@ class PodNetwork:
     def __init__(self, host: Host) -> None:
         self._host = host
         settings = host.settings
-        self._cni = Cni(settings.network_config, settings.network_plugins, f"{settings.root}/cri/networks")
+        self._cni = Cni(
+            settings.network_config,
+            settings.network_plugins,
+            f"{settings.root}/cri/networks",
+            timeout_s=settings.plugin_timeout_s,
+        )
 
     async def connect(self, pod: Pod) -> list[str]:
-        """Bring a pod into its networks; returns its addresses, the one to use first."""
+        """Bring a pod into its networks; returns its addresses, the one to use first.
+
+        Where that fails the pod is in none of them, or on record for `keep_trying`.
+        """
         ports = [
             {
                 "hostPort": each.host_port,
@@ -65,10 +79,16 @@ class PodNetwork:
         """Take a pod out of its networks. What fails stays on record, to be tried again."""
         await self._host.run(self._cni.delete, pod_id, lane=("network", pod_id))
 
-    async def retry(self) -> dict[str, str]:
-        """Try again what could not be undone: pod -> why it cannot be."""
-        failed: dict[str, str] = await self._host.run(self._cni.retry, lane="networks")
-        return failed
+    async def keep_trying(self) -> None:
+        """Now and then undo what could not be undone, so that no address stays taken: for ever."""
+        told: dict[str, str] = {}
+        while True:
+            failed: dict[str, str] = await self._host.run(self._cni.retry, lane="networks")
+            for pod_id, why in failed.items():
+                if told.get(pod_id) != why:
+                    _log.warning("pod %s: its networks cannot be undone yet: %s", pod_id, why)
+            told = failed
+            await asyncio.sleep(_RETRY_S)
 
     async def trouble(self) -> str:
         """Why pods cannot be connected; "" where they can."""

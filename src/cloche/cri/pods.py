@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cloche.cri")
 
+_CONNECTING = "connecting its networks"
+
 
 class Pods:
     """See the module."""
@@ -135,7 +137,7 @@ class Pods:
                     pod.kept.netns = self._files.netns(pod.id)
                     await self._host.run(network_namespaces.pin, pod.kept.netns, pid, lane=pod.id)
                 faults.point("cri.pod-pinned")
-                work.enter("connecting its networks")
+                work.enter(_CONNECTING)
                 pod.kept.ips = await self._network.connect(pod)
                 faults.point("cri.pod-connected")
             work.enter("starting it")
@@ -146,7 +148,8 @@ class Pods:
             await self._inventory.save_pod(pod, durable=False)
         except BaseException:
             self._inventory.pods.pop(pod.id, None)
-            await self._undo(pod)
+            # A plugin that hangs is not waited for twice: a connect that fails has tried to undo itself.
+            await self._undo(pod, connected=work.stage != _CONNECTING)
             raise
         self.watch(pod)
         self._events.started(pod)
@@ -182,12 +185,13 @@ class Pods:
             self._forget(pod)
             raise
 
-    async def _undo(self, pod: Pod) -> None:
+    async def _undo(self, pod: Pod, *, connected: bool) -> None:
         """Nothing is to be left of a pod that was not made, whatever happens on the way."""
-        try:
-            await self._network.disconnect(pod.id)
-        except (ClocheError, OSError) as error:
-            _log.warning("pod %s: its networks cannot be undone yet: %s", pod.id, error)
+        if connected:
+            try:
+                await self._network.disconnect(pod.id)
+            except (ClocheError, OSError) as error:
+                _log.warning("pod %s: its networks cannot be undone yet: %s", pod.id, error)
         await self._tasks.destroy(pod.id)
         await self._host.run(self._forget, pod, lane=pod.id)
 
@@ -248,21 +252,19 @@ class Pods:
 
     async def recover(self) -> None:
         """After a start of the daemon: go on watching what runs, and remove what was never made."""
-        for pod in list(self._inventory.pods.values()):
-            try:
-                await self._recover(pod)
-            except (ClocheError, OSError) as error:
-                _log.warning("pod %s: cannot be recovered: %s", pod.id, error)
-        for pod_id, why in (await self._network.retry()).items():
-            _log.warning("pod %s: its networks cannot be undone yet: %s", pod_id, why)
+        await asyncio.gather(*(self._recover(pod) for pod in list(self._inventory.pods.values())))
 
     async def _recover(self, pod: Pod) -> None:
-        if not pod.kept.made:
-            _log.info("pod %s: was never made: removed", pod.id)
-            del self._inventory.pods[pod.id]
-            await self._undo(pod)
-        elif not pod.kept.stopped:
-            self.watch(pod)
+        if pod.kept.made:
+            if not pod.kept.stopped:
+                self.watch(pod)
+            return
+        _log.info("pod %s: was never made: removed", pod.id)
+        del self._inventory.pods[pod.id]
+        try:
+            await self._undo(pod, connected=True)
+        except (ClocheError, OSError) as error:
+            _log.warning("pod %s: cannot be recovered: %s", pod.id, error)
 
     def require_ready(self, pod: Pod) -> None:
         """Raises FailedPrecondition for a pod that does not run."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cloche.cri.checkpoints import CheckpointService
 from cloche.cri.container_making import Making
 from cloche.cri.container_service import ContainerService
@@ -39,13 +41,15 @@ class Cri:
 
     def __init__(self, host: Host) -> None:
         images, puller, space = Images(host.context), Puller(host), ImageSpace(host)
-        handlers, network = Handlers(host), PodNetwork(host)
-        files, joining = PodFiles(host.settings), Joining()
+        handlers = Handlers(host)
+        self._network = network = PodNetwork(host)
+        self._trying: asyncio.Task[None] | None = None
         self._inventory = inventory = Inventory(host)
         tasks, measures = Tasks(host, handlers), Measuring(handlers)
         execution = Execution(host, tasks)
         events = Events(host, inventory)
         events.describe = describe
+        files, joining = PodFiles(host.settings), Joining(host.settings.slow_stage_s, events.slow)
         self._containers = Containers(
             host,
             inventory,
@@ -87,6 +91,7 @@ class Cri:
         self._inventory.load()
         await self._containers.recover()
         await self._pods.recover()
+        self._trying = asyncio.ensure_future(self._network.keep_trying())
         await self._server.start()
 
     async def close(self) -> None:
@@ -95,6 +100,8 @@ class Cri:
         Nobody watches any more: that the connections to the shims end now says nothing about containers.
         """
         self._inventory.stop_watching()
+        if self._trying is not None:
+            self._trying.cancel()
         await self._server.stop()
 
 

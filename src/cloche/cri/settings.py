@@ -50,6 +50,8 @@ class Settings(Record):
     pause_image: "" for a holder of our own. stats_period_s: how old what is told of disks may be.
     unset_seccomp: the profile for those who name none. netns_directory: where pods' network namespaces
     are pinned. defaults: what every container gets.
+    plugin_timeout_s: how long a call of a CNI plugin may take. slow_stage_s: after how long at one thing
+    that is said.
     """
 
     root: str
@@ -78,6 +80,8 @@ class Settings(Record):
     network_plugins: tuple[str, ...] = ("/opt/cni/bin",)
     network_template: str = ""
     preferred_family: str = ""
+    plugin_timeout_s: float = 60.0
+    slow_stage_s: float = 30.0
     stream_address: str = "127.0.0.1"
     stream_port: int = 0
     stream_certificate: str = ""

@@ -270,7 +270,11 @@ PLUGINS: dict[str, Any] = {
     },
 }
 
+CNI_TIMEOUT = "io.cloche.timeout.cni.plugin"
+STAGE_TIMEOUT = "io.cloche.timeout.cri.stage"
 _TIMEOUTS = {
+    CNI_TIMEOUT: "1m0s",
+    STAGE_TIMEOUT: "30s",
     "io.containerd.timeout.bolt.open": "0s",
     "io.containerd.timeout.cri.defercleanup": "1m0s",
     "io.containerd.timeout.metrics.shimstats": "2s",
@@ -335,6 +339,8 @@ USED = (
     ("plugins", GRPC, "max_recv_message_size"),
     ("plugins", GRPC, "max_send_message_size"),
     ("debug", "level"),
+    ("timeouts", CNI_TIMEOUT),
+    ("timeouts", STAGE_TIMEOUT),
     ("plugins", GRPC, "address"),
     ("plugins", GRPC, "uid"),
     ("plugins", GRPC, "gid"),

@@ -49,6 +49,7 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
     pause = config.says("plugins", config_tables.CRI_IMAGES, "pinned_images", "sandbox") or ""
     pinned = {name: image for name, image in images["pinned_images"].items() if name != "sandbox" or pause}
     registries = old_registries(config)
+    timeouts = config.values["timeouts"]
     under_state = runtime["netns_mounts_under_state_dir"]
     return Settings(
         root,
@@ -77,6 +78,8 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
         network_plugins=tuple([cni["bin_dir"]] if cni["bin_dir"] else cni["bin_dirs"]),
         network_template=cni["conf_template"],
         preferred_family=cni["ip_pref"],
+        plugin_timeout_s=read_span(timeouts[config_tables.CNI_TIMEOUT]),
+        slow_stage_s=read_span(timeouts[config_tables.STAGE_TIMEOUT]),
         stream_address=streams["stream_server_address"],
         stream_port=_port(streams["stream_server_port"]),
         stream_certificate=certificate,
