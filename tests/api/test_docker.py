@@ -11,6 +11,7 @@ import pytest
 from tests import leftovers, peers
 from tests.api.conftest import IMAGE
 from tests.daemons import Cloched, Dockerd
+from tests.shim.starting import parent
 from tests.waiting import wait_until
 
 RUN = ("run", "--network", "none")
@@ -39,11 +40,6 @@ def web(docker: Dockerd) -> Iterator[str]:
     docker.ok("rm", "--force", "web")
 
 
-def parent_of(pid: int) -> int:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[1])
-
-
 def test_output_input_and_exit_codes_arrive(docker: Dockerd) -> None:
     done = docker.docker(*RUN, "--rm", IMAGE, "sh", "-c", "echo inside; exit 5")
     assert (done.returncode, done.stdout) == (5, "inside\n")
@@ -58,11 +54,11 @@ def test_a_missing_program_is_127(docker: Dockerd) -> None:
 
 def test_the_shim_is_the_parent_and_pid_1_the_shim_s(docker: Dockerd, web: str) -> None:
     pid = int(docker.ok("inspect", "--format", "{{.State.Pid}}", web))
-    shim = parent_of(pid)
+    shim = parent(pid)
     assert b"containerd-shim" in Path(f"/proc/{shim}/cmdline").read_bytes()
     # PID 1, or the nearest subreaper, which a machine's session manager may be; above the shim that would
     # take this one's place.
-    grandparent = parent_of(parent_of(shim))
+    grandparent = parent(parent(shim))
     assert grandparent == 1 or b"cloche" not in Path(f"/proc/{grandparent}/cmdline").read_bytes()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.api.conftest import IMAGE
 from tests.api.test_tasks import column, finish
 from tests.daemons import Cloched
-from tests.shim.starting import alive
+from tests.shim.starting import alive, parent
 from tests.waiting import wait_until
 
 LINES = "".join(f"{number}\n" for number in range(1, 101))
@@ -77,7 +77,7 @@ def test_without_anybody_in_its_place_the_container_is_cleaned_up(cloched: Cloch
     cloched.ok("run", "-d", IMAGE, name, "sleep", "600")
     pid = int(column(cloched.ok("tasks", "ls"), name, 1))
     shim = int((bundle(cloched, name) / "shim.pid").read_text())
-    guard = int(Path(f"/proc/{shim}/stat").read_text().rpartition(")")[2].split()[1])
+    guard = parent(shim)
     os.kill(guard, signal.SIGKILL)
     os.kill(shim, signal.SIGKILL)
     wait_until(lambda: not alive(pid), what="the container to be killed")

@@ -18,15 +18,16 @@ from cloche.wire.messages.cri.values import NamespaceOption
 from tests.cri.kubelet import PLUGINS, Kubelet, KubernetesNode
 from tests.cri.networks import network
 from tests.cri.pods import Container, Pod, container_config, pod_config, running_pod
+from tests.shim.starting import parent
 from tests.waiting import wait_until
 
 
 def shim_of(node: KubernetesNode, pod: Pod) -> int:
     """The process that looks after a pod."""
     holder = json.loads(pod.status(verbose=True).info["info"])["pid"]
-    parent = Path(f"/proc/{holder}/stat").read_text().rpartition(")")[2].split()[1]
-    assert pod.id in Path(f"/proc/{parent}/cmdline").read_text()
-    return int(parent)
+    shim = parent(holder)
+    assert pod.id in Path(f"/proc/{shim}/cmdline").read_text()
+    return shim
 
 
 def test_a_pod_whose_shim_dies_goes_on(

@@ -73,11 +73,9 @@ def test_the_life_of_a_container(engine: Engine) -> None:
 def test_the_parent_is_a_process_of_its_own_under_process_one(engine: Engine) -> None:
     before = children()
     container = _started(engine)
-    stat = Path(f"/proc/{container.status().pid}/stat").read_text()
-    shim = int(stat.rpartition(")")[2].split()[1])
+    shim = parent(container.status().pid)
     assert shim != os.getpid()
-    grandparent = int(Path(f"/proc/{shim}/stat").read_text().rpartition(")")[2].split()[1])
-    assert grandparent != os.getpid()
+    assert parent(shim) != os.getpid()
     descriptors = [os.readlink(path) for path in Path(f"/proc/{shim}/fd").iterdir()]
     assert descriptors.count("/dev/null") >= 3
     assert children() == before

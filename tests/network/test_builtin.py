@@ -17,6 +17,7 @@ import pytest
 from cloche.engine.engine import Engine
 from tests import peers
 from tests.network.conftest import Stand, ask, links
+from tests.shim.starting import parent
 from tests.waiting import wait_until
 
 PONG = """
@@ -498,8 +499,10 @@ def test_a_killed_shim_leaves_a_network_until_its_container_has_ended(stand: Sta
     stand.serve("web", "-p", "8080:80")
     assert ask("192.0.2.1", 8080) == b"hello"
     pid = stand.cloche.inspect("web")["State"]["Pid"]
-    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(parent, signal.SIGKILL)
+    shim = parent(pid)
+    os.kill(shim, signal.SIGKILL)
+    guard = wait_until(lambda: (found := parent(pid)) != shim and found)
+    os.kill(guard, signal.SIGKILL)
     assert ask("192.0.2.1", 8080) == b"hello"
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text())

@@ -13,6 +13,7 @@ from cloche.runtime.container import Container
 from cloche.runtime.create import create
 from cloche.runtime.failures import ExecFailed
 from cloche.shim import timestamps
+from cloche.shim.claims import CLAIMS
 from cloche.shim.driver import Spawned
 from cloche.shim.following import measured
 from cloche.spec.document import dumps, load_file
@@ -185,7 +186,9 @@ class BuiltinDriver:
             leave_running=not options.exit,
             parent_path=options.parent_path,
         )
-        self._worded("checkpoint", lambda: self._container.checkpoint(wanted))
+        # Where the holder has the children, criu is among those that the reaper of orphans sees.
+        with CLAIMS:
+            self._worded("checkpoint", lambda: self._container.checkpoint(wanted))
 
     def delete(self) -> None:
         """See Driver.delete."""
