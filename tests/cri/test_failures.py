@@ -146,8 +146,12 @@ def test_a_network_that_hangs_is_named_and_undone_when_it_can_be(
     wait_until(lambda: not left_of_pods(node))
 
 
-def test_a_node_without_networks_says_so(kubelet: Kubelet, short: Path) -> None:
+def test_a_node_without_networks_or_images_says_so(kubelet: Kubelet, short: Path) -> None:
     with KubernetesNode(short) as node, Kubelet(node.address) as client:
+        (images_on,) = client("ImageFsInfo", images.ImageFsInfoRequest()).image_filesystems
+        assert images_on.used_bytes.value == 0
+        # Whose disk a kubelet measures.
+        assert Path(images_on.fs_id.mountpoint).is_dir()
         told = client("Status", version.StatusRequest()).status.conditions
         (network,) = (each for each in told if each.type == "NetworkReady")
         assert not network.status

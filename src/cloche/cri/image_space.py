@@ -73,6 +73,8 @@ class ImageSpace:
 
     def _walk(self) -> Measured:
         context = self._host.context
+        # A kubelet asks which disk it is on before there is a first image.
+        os.makedirs(self.mountpoint, mode=0o700, exist_ok=True)
         with context.metadata.read() as tx:
             rows = tx.execute("SELECT key, id, kind, namespace, size, inodes, snapshotter FROM snapshots")
         size = inodes = 0
