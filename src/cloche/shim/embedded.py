@@ -167,11 +167,12 @@ class Keeper:
     def _leave(self, container: Container) -> None:
         """In the loop: who is told may start or remove the container at once, so the lock goes first."""
         remove_file(f"{self._orders.run_directory}/{SOCKET}")
+        container.shim.containers.pop(container.id, None)
         self.release()
+        container.shim.keep()  # what stays of the shim has the lock too, for a worker that would follow
         stdio, ended = container.init.stdio, container.init.ended
         if stdio is not None and ended is not None:
             stdio.tell_exit(records.start_code(self.failure) if self.failure else ended.status)
-        container.shim.containers.pop(container.id, None)
         if self._orders.on_exit:
             command = list(self._orders.on_exit)
             os.posix_spawn(command[0], command, {"LANG": "C.UTF-8"})
