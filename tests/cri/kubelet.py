@@ -24,6 +24,7 @@ config_path = "{directory}/hosts"
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
+cdi_spec_dirs = ["{directory}/cdi"]
 [plugins."io.containerd.cri.v1.runtime".cni]
 conf_dir = "{directory}/net"
 bin_dirs = ["{plugins}"]

@@ -165,8 +165,12 @@ def test_other_runtimes_run_pods_by_their_handlers(
     from tests.cri.kubelet import push
 
     program = program_of(runtime, short)
+    limit = {"type": "RLIMIT_NOFILE", "soft": 321, "hard": 321}
+    base = {"process": {"rlimits": [limit], "env": ["A=1", "PATH=/no"]}}
+    (short / "base.json").write_text(json.dumps(base))
     handler = f"""[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.other]
 runtime_type = "io.containerd.runc.v2"
+base_runtime_spec = "{short}/base.json"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.other.options]
 BinaryName = "{program}"
 """
@@ -179,7 +183,7 @@ BinaryName = "{program}"
         with running_pod(client, config, "other") as pod:
             assert pod.status().status.runtime_handler == "other"
             container = pod.run(container_config(image, "echo hello; sleep 100"))
-            assert container.execute("echo", "there").stdout == b"there\n"
+            assert container.execute("sh", "-c", "echo $A; ulimit -n").stdout == b"1\n321\n"
             container.stop()
             assert container.status().exit_code == 137
             assert "hello" in container.log()

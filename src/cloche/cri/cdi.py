@@ -1,7 +1,7 @@
 """Devices by the Container Device Interface: specifications on this machine say what they need.
 
-VENDOR/CLASS=NAME is looked for in the JSON files of the configured directories; those of the last
-directory win. Edits of a whole specification are applied once, before those of its devices.
+VENDOR/CLASS=NAME is looked for in the JSON and YAML files of the configured directories; those of the
+last directory win. Edits of a whole specification are applied once, before those of its devices.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ def inject(config: Config, names: Sequence[str], directories: Sequence[str]) -> 
     Raises NotFound for a device that no specification has, InvalidArgument for a name or a specification
     that makes no sense.
     """
-    known = _known(directories)
+    broken: list[str] = []
+    known = _known(directories, broken)
     applied: set[int] = set()
     for name in names:
         kind, equals, _ = name.partition("=")
         if not equals or kind.count("/") != 1:
             raise InvalidArgument(f"CDI device {name[:200]!r}: must be VENDOR/CLASS=NAME")
         if name not in known:
-            raise NotFound(f"CDI device {name!r}: no specification in {', '.join(directories)} has it")
+            unread = "".join(f"; {each}" for each in broken)
+            raise NotFound(
+                f"CDI device {name!r}: no specification in {', '.join(directories)} has it{unread}"
+            )
         specification, device = known[name]
         if id(specification) not in applied:
             applied.add(id(specification))
@@ -44,17 +48,30 @@ def inject(config: Config, names: Sequence[str], directories: Sequence[str]) -> 
         _apply(config, device.get("containerEdits") or {}, name)
 
 
-def _known(directories: Sequence[str]) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _known(
+    directories: Sequence[str], broken: list[str]
+) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Devices by their names. broken: gets why a file cannot be read: the others' devices are there."""
     found = {}
     for path in _files(directories):
         try:
-            specification = load_file(path)
+            specification = _load(path)
             kind = specification["kind"]
             for device in specification["devices"]:
                 found[f"{kind}={device['name']}"] = (specification, device)
-        except (ClocheError, OSError, KeyError, TypeError, AttributeError):
-            continue  # one broken file must not take the others' devices away
+        except (ClocheError, OSError) as error:
+            broken.append(str(error))
+        except (KeyError, TypeError, AttributeError):
+            broken.append(f"{path}: is no CDI specification")
     return found
+
+
+def _load(path: str) -> Any:
+    if not path.endswith(".yaml"):
+        return load_file(path)
+    from cloche.spec import yaml_document
+
+    return yaml_document.load(path)
 
 
 def _files(directories: Sequence[str]) -> Iterator[str]:
@@ -63,7 +80,7 @@ def _files(directories: Sequence[str]) -> Iterator[str]:
             names = sorted(os.listdir(directory))
         except OSError:
             continue
-        yield from (f"{directory}/{name}" for name in names if name.endswith(".json"))
+        yield from (f"{directory}/{name}" for name in names if name.endswith((".json", ".yaml")))
 
 
 def _apply(config: Config, edits: Mapping[str, Any], name: str) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import os
 
-from cloche.cri import container_mounts, container_security, defaults, oom_score, pod_spec, resources
+from cloche.cri import (
+    base_spec,
+    container_mounts,
+    container_security,
+    defaults,
+    oom_score,
+    pod_spec,
+    resources,
+)
 from cloche.cri.annotations import of_container, passed_on
 from cloche.cri.pod_files import hostname
 from cloche.engine import capabilities, devices, specification
@@ -87,6 +95,8 @@ def build(
         "annotations": annotations | passed,
         "linux": _linux(config, facts, settings, held=held, target_pid=target_pid),
     }
+    if facts.handler.base is not None:
+        document = base_spec.lay_over(facts.handler.base, document)
     if config.cdi_devices:
         from cloche.cri import cdi
 

@@ -8,6 +8,7 @@ from cloche.spec.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from cloche.image.credentials import Credentials
 
@@ -24,7 +25,7 @@ class Handler(Record):
     pod_annotations, container_annotations: patterns of those that are handed on to the runtime.
     host_devices: whether a privileged container gets the machine's devices; all_devices: or else may
     at least make them. cgroup_writable: whether a container may write to its own cgroup.
-    snapshotter: "" for the default one.
+    snapshotter: "" for the default one. base: a config.json that lies below every container's.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Handler(Record):
     all_devices: bool = True
     cgroup_writable: bool = False
     snapshotter: str = ""
+    base: Mapping[str, Any] | None = None
 
 
 class Settings(Record):

@@ -303,7 +303,7 @@ TOP: dict[str, Any] = {
     "stream_processors": Each({"accepts": [], "returns": "", "path": "", "args": [], "env": []}),
 }
 
-_IDLE_OF_RUNTIMES = ("base_runtime_spec", "cni_conf_dir", "cni_max_conf_num", "io_type", "options")
+_IDLE_OF_RUNTIMES = ("cni_conf_dir", "cni_max_conf_num", "io_type", "options")
 _USED_OF_RUNTIMES = (
     *((name,) for name in _RUNTIME if name not in _IDLE_OF_RUNTIMES),
     *(("options", name) for name in ("BinaryName", "Root", "ShimCgroup", "SystemdCgroup")),

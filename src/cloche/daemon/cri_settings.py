@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloche.cri import base_spec
 from cloche.cri.defaults import Defaults
 from cloche.cri.settings import Handler, Settings
 from cloche.daemon import config_tables
@@ -128,4 +129,5 @@ def _handler(name: str, table: Mapping[str, Any]) -> Handler:
         all_devices=table["privileged_without_host_devices_all_devices_allowed"],
         cgroup_writable=table["cgroup_writable"],
         snapshotter=table["snapshotter"],
+        base=base_spec.load(table["base_runtime_spec"]),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from cloche.cli.crictl import json_form, yaml_form
+from cloche.cli.crictl import json_form
 from cloche.errors import InvalidArgument, NotFound
+from cloche.spec import yaml_document
 from cloche.wire.messages.cri.containers import ContainerConfig
 from cloche.wire.messages.cri.pod_config import PodSandboxConfig
 
@@ -43,6 +44,6 @@ def container(path: str) -> ContainerConfig:
 
 def _read(kind: type[_M], path: str) -> _M:
     try:
-        return json_form.read(kind, yaml_form.load(path), path)
+        return json_form.read(kind, yaml_document.load(path), path)
     except FileNotFoundError:
         raise NotFound(f"no configuration at {path}") from None

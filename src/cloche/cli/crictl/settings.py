@@ -99,7 +99,7 @@ def seconds(flags: Parsed, name: str) -> float:
 
 def read(path: str) -> File:
     """Read a configuration file. Raises InvalidArgument with the place, OSError."""
-    from cloche.cli.crictl.yaml_form import load
+    from cloche.spec.yaml_document import load
 
     document = load(path)
     if document is None:

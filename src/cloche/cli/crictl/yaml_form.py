@@ -1,4 +1,4 @@
-"""YAML read, and written as Go's tools for Kubernetes write it."""
+"""YAML as Go's tools for Kubernetes write it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import re
 
 import yaml
 
-from cloche.errors import InvalidArgument
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_LIMIT_BYTES = 4 << 20
 _TEXT = "tag:yaml.org,2002:str"
 # Truth values and numbers to the base 60 of YAML 1.1: what PyYAML takes for texts and others do not.
 _OLDER = re.compile(r"[yYnN]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
@@ -41,24 +38,3 @@ def dump(document: Any) -> str:
     """A document as YAML, its keys in order."""
     text: str = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=True)
     return text
-
-
-def load(path: str) -> Any:
-    """The one document of a file of YAML or JSON. Raises InvalidArgument with line and column, OSError."""
-    with open(path, "rb") as file:
-        data = file.read(_LIMIT_BYTES + 1)
-    if len(data) > _LIMIT_BYTES:
-        raise InvalidArgument(f"{path}: larger than {_LIMIT_BYTES} bytes")
-    return parse(data, path)
-
-
-def parse(data: bytes, name: str) -> Any:
-    """The same of bytes. name: for the message."""
-    try:
-        return yaml.safe_load(data)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise InvalidArgument(f"{name}: not YAML: {error.problem}{place}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"{name}: not YAML: {error}") from None
