@@ -6,6 +6,7 @@ import asyncio
 
 from cloche.errors import InvalidArgument
 from cloche.spec import filters
+from cloche.store import clock
 from cloche.wire.messages import event_service as messages
 from cloche.wire.messages.google import Any, Empty, Timestamp
 from cloche.wire.messages.types import Envelope
@@ -58,8 +59,9 @@ class Events:
         if not topic.startswith("/"):
             raise InvalidArgument(f"event topic {topic!r}: must start with '/'")
         event = event or Any()
-        self._host.journal.record(namespace, topic, event.type_url, event.value, at=at)
-        self.wake()
+        self._host.note((at or clock.now(), namespace, topic, event.type_url, event.value))
+        # A shim has no other record of it once it is told that we have it.
+        self._host.write_journal()
 
     async def subscribe(self, call: Call, request: messages.SubscribeRequest) -> AsyncIterator[Envelope]:
         """All events from now on that the filters choose, of every namespace."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from _thread import allocate_lock
+
 from cloche.engine.context import Context
+from cloche.errors import ClocheError
 from cloche.store import leases
-from cloche.store.journal import Journal
+from cloche.store.journal import Happened, Journal, happened
 from cloche.store.leases import Resource
 
 TYPE_CHECKING = False
@@ -15,20 +19,27 @@ if TYPE_CHECKING:
     from cloche.store.metadata import WriteTransaction
     from cloche.wire.protobuf import Message
 
+_log = logging.getLogger("cloche.events")
+
 
 class Host:
     """One daemon's stores.
 
     root, state: as everywhere (engine.context). snapshotter: the default one's name.
     on_garbage: called with the digests that a removed name stood for; the collector follows it.
+    background: has a function called soon, in another thread where there are any.
     """
 
     def __init__(self, root: str, state: str, *, snapshotter: str = "overlayfs") -> None:
         self._context = Context(root, state, "default", snapshotter)
+        self._noted: list[Happened] = []
+        self._guard = allocate_lock()
+        self._writing = allocate_lock()
         self._contexts: dict[str, Context] = {}
         self.journal = Journal(state)
         self.published: list[Callable[[], None]] = []
         self.on_garbage: Callable[[tuple[str, ...]], None] = lambda digests: None
+        self.background: Callable[[Callable[[], None]], None] = lambda function: function()
 
     def check(self) -> None:
         """Have the database looked at as a whole. Raises DataLoss where it is damaged."""
@@ -64,8 +75,31 @@ class Host:
                 leases.add(tx, call.namespace, lease, Resource(kind, name))
 
     def publish(self, namespace: str, topic: str, event: Message) -> None:
-        """Note what happened, for everyone who follows."""
-        self.journal.publish(namespace, topic, event)
+        """Note what happened, for everyone who follows. To be called from any thread.
+
+        Whoever asked for it is not to wait for the journal: events of the same moment are written together.
+        """
+        self.note(happened(namespace, topic, event))
+
+    def note(self, event: Happened) -> None:
+        """The same for an event that is put together already."""
+        with self._guard:
+            self._noted.append(event)
+            if len(self._noted) > 1:
+                return  # whoever noted the first sees to it
+        self.background(self.write_journal)
+
+    def write_journal(self) -> None:
+        """Have all that was noted in the journal when this returns, and its followers told."""
+        with self._writing:
+            with self._guard:
+                noted, self._noted = self._noted, []
+            if not noted:
+                return
+            try:
+                self.journal.record(noted)
+            except ClocheError as error:
+                _log.warning("%d events are lost: %s", len(noted), error)
         self.announce()
 
     def announce(self) -> None:
@@ -74,6 +108,7 @@ class Host:
             call()
 
     def close(self) -> None:
-        """Close the databases."""
+        """Close the databases, with all events written."""
+        self.write_journal()
         self._context.close()
         self.journal.close()

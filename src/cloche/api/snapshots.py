@@ -67,7 +67,8 @@ class Snapshots:
         context, snapshotter = self._of(call, request.snapshotter)
         make = snapshotter.prepare if kind == ACTIVE else snapshotter.view
         labels = _kept(request.snapshotter, request.labels)
-        with context.metadata.write() as tx:
+        # What will be written into it is not synced either, until it is committed.
+        with context.metadata.write(durable=False) as tx:
             mounts = make(tx, request.key, request.parent or None, labels)
             self._host.lease(tx, call, f"snapshots/{snapshotter.name}", request.key)
         event = SnapshotPrepare(key=request.key, parent=request.parent, snapshotter=snapshotter.name)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+from cloche.daemon.thread_pool import ThreadPool
+from cloche.errors import Unavailable
 from cloche.wire.tracing import carried
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
-    from typing import ParamSpec, TypeVar
+    from typing import Any, ParamSpec, TypeVar
 
     _P = ParamSpec("_P")
     _R = TypeVar("_R")
@@ -25,11 +26,24 @@ if TYPE_CHECKING:
 POOLS = {"general": 64, "pulls": 16}
 
 
+class _Running:
+    """A function that was handed to a pool. over: it has ended, or will never begin."""
+
+    __slots__ = ("afterwards", "function", "future", "over")
+
+    def __init__(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        self.function = function
+        self.future = future
+        self.over = False
+        self.afterwards: Callable[[], None] | None = None
+
+
 class Lanes:
-    """The pools of one event loop."""
+    """The pools of one event loop. running: how many functions are in them."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self.running = 0
+        self._pools = {name: ThreadPool(limit, f"cloche-{name}") for name, limit in POOLS.items()}
         self._queues: dict[object, deque[asyncio.Future[None]]] = {}
 
     async def run(
@@ -49,29 +63,61 @@ class Lanes:
         its key waits for its end.
         """
         if key is None:
-            return await asyncio.wrap_future(self._submit(pool, function))
+            return await self._run(pool, function).future  # type: ignore[no-any-return]  # the function's
         await self._turn(key)
         running = None
         try:
-            running = self._submit(pool, function)
-            return await asyncio.wrap_future(running)
+            running = self._run(pool, function)
+            return await running.future  # type: ignore[no-any-return]  # the function's
         finally:
-            if running is None or running.done():
+            if running is None or running.over:
                 self._pass_on(key)
             else:
-                loop = asyncio.get_running_loop()
-                running.add_done_callback(lambda _: loop.call_soon_threadsafe(self._pass_on, key))
+                running.afterwards = partial(self._pass_on, key)
 
     def close(self) -> None:
         """Take no more work. What runs is not waited for."""
         for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.close()
 
-    def _submit(self, pool: str, function: Callable[[], _R]) -> Future[_R]:
-        executor = self._pools.get(pool)
-        if executor is None:
-            executor = self._pools[pool] = ThreadPoolExecutor(POOLS[pool], f"cloche-{pool}")
-        return executor.submit(carried(function))
+    def begin(self, pool: str, function: Callable[[], Any]) -> None:
+        """Have a pool call function(), which must not raise, unless it is closed; nobody waits.
+
+        To be called from any thread.
+        """
+        self._pools[pool].submit(function)
+
+    def _run(self, pool: str, function: Callable[[], Any]) -> _Running:
+        loop = asyncio.get_running_loop()
+        running = _Running(carried(function), loop.create_future())
+        if not self._pools[pool].submit(partial(self._carry_out, running, loop)):
+            raise Unavailable("the daemon is stopping")
+        self.running += 1
+        return running
+
+    def _carry_out(self, running: _Running, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread of the pool."""
+        result, error = None, None
+        if not running.future.cancelled():
+            try:
+                result = running.function()
+            except BaseException as raised:
+                error = raised
+        try:
+            loop.call_soon_threadsafe(self._ended, running, result, error)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    def _ended(self, running: _Running, result: Any, error: BaseException | None) -> None:
+        self.running -= 1
+        running.over = True
+        if not running.future.done():
+            if error is None:
+                running.future.set_result(result)
+            else:
+                running.future.set_exception(error)
+        if running.afterwards is not None:
+            running.afterwards()
 
     async def _turn(self, key: object) -> None:
         """Wait until nobody before us works on the key."""

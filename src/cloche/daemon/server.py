@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 
 from cloche.api.containers import Containers
 from cloche.api.content import Content
@@ -32,9 +33,11 @@ from cloche.api.version import VersionService
 from cloche.cri.host import Host as CriHost
 from cloche.cri.service import Cri
 from cloche.daemon import tcp
+from cloche.daemon.attention import attentive_loop
 from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
+from cloche.daemon.lanes import Lanes
 from cloche.daemon.proxies import ProxiedSnapshots
 from cloche.daemon.restarting import INTERVAL_S, Monitor
 from cloche.daemon.selection import Selection
@@ -118,23 +121,26 @@ class Server:
         """Serve until SIGTERM or SIGINT. Raises FailedPrecondition where another serves this state."""
         os.makedirs(self._places.root, 0o711, exist_ok=True)
         lock = StateLock(self._places.state)
+        lanes = Lanes()
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=lambda: attentive_loop(lambda: lanes.running)) as runner:
+                runner.run(self._serve(lanes))
         finally:
             lock.release()
 
-    async def _serve(self) -> None:
+    async def _serve(self, lanes: Lanes) -> None:
         host = Host(self._places.root, self._places.state)
         host.all().verifiers = self._places.verifiers
         host.all().processors = self._places.processors
+        host.background = partial(lanes.begin, "general")
         host.check()
         services = Services()
-        connections = Connections(services)
+        connections = Connections(services, lanes)
         connections.receive_limit, connections.send_limit = self._places.message_limits
         manager = self._tasks(host, connections)
         cri = self._cri(host, manager, connections)
         self._add_services(services, host, manager, cri)
-        collector = Collector(host.all(), connections.lanes)
+        collector = Collector(host.all(), lanes)
         host.on_garbage = collector.request
         await manager.load()
         if cri is not None:

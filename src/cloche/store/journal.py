@@ -14,6 +14,8 @@ from cloche.store.schema import RUN_MIGRATIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cloche.wire.protobuf import Message
 
 KEPT_EVENTS = 10_000
@@ -32,6 +34,15 @@ class Event(Record):
     value: bytes
 
 
+Happened = tuple[int, str, str, str, bytes]
+"""An event on its way into the journal: what an Event has, but for its number."""
+
+
+def happened(namespace: str, topic: str, message: Message) -> Happened:
+    """An event of this moment."""
+    return clock.now(), namespace, topic, message.FULL_NAME, message.encode()
+
+
 class Journal:
     """The events of one state directory; safe from any thread."""
 
@@ -44,21 +55,20 @@ class Journal:
         """A file that changes with every event."""
         return self._database.path + "-wal"
 
-    def publish(self, namespace: str, topic: str, message: Message) -> int:
-        """Note that something happened now; returns the event's number."""
-        return self.record(namespace, topic, message.FULL_NAME, message.encode())
+    def publish(self, namespace: str, topic: str, message: Message) -> None:
+        """Note that something happens now."""
+        self.record([happened(namespace, topic, message)])
 
-    def record(self, namespace: str, topic: str, type_name: str, value: bytes, *, at: int = 0) -> int:
-        """Note an event that is encoded already. at: when it happened; 0 for now."""
+    def record(self, events: Iterable[Happened]) -> None:
+        """Note events, in their order."""
         with self._database.write(durable=False) as tx:
-            number = tx.insert(
-                "INSERT INTO events (at, namespace, topic, type, value) VALUES (?, ?, ?, ?, ?)",
-                (at or clock.now(), namespace, topic, type_name, value),
-            )
-            if number % _PRUNE_EVERY == 0:
-                oldest = (number - KEPT_EVENTS, clock.now() - KEPT_NS)
-                tx.change("DELETE FROM events WHERE id <= ? OR at < ?", oldest)
-        return number
+            for event in events:
+                number = tx.insert(
+                    "INSERT INTO events (at, namespace, topic, type, value) VALUES (?, ?, ?, ?, ?)", event
+                )
+                if number % _PRUNE_EVERY == 0:
+                    oldest = (number - KEPT_EVENTS, clock.now() - KEPT_NS)
+                    tx.change("DELETE FROM events WHERE id <= ? OR at < ?", oldest)
 
     def last(self) -> int:
         """The number of the newest event; 0 before the first."""
