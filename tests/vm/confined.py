@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from cloche.cri.container_security import apparmor
+from cloche.cri.settings import Settings
+from cloche.engine.apparmor import DEFAULT
+from cloche.errors import InvalidArgument
 from cloche.kernel import pidfd
+from cloche.wire.messages.cri.containers import LinuxContainerSecurityContext
 from tests.bundles import Bundle
 from tests.peers import command, peer
 from tests.runtime.face.runtimes import Runtime, last_line, unique
@@ -85,6 +90,44 @@ def test_who_may_receive_no_signal_is_killed_by_its_cgroup(bundle: Bundle, tmp_p
         assert ours.status(name) == "running"
         assert ours("delete", "--force", name).returncode == 0
         assert pidfd.ended(pid)
+
+
+def test_containers_of_pods_have_the_default_profile_or_one_that_is_loaded(
+    runtime: Runtime, bundle: Bundle
+) -> None:
+    settings = Settings("/nowhere", "/nowhere", {})
+    context = LinuxContainerSecurityContext()
+    bundle.process["apparmorProfile"] = apparmor(context, settings)
+    assert bundle.process["apparmorProfile"] == DEFAULT
+    script = """cat /proc/self/attr/apparmor/current
+        echo yes > /tmp/allowed && cat /tmp/allowed && kill -0 1
+        echo 7 > /proc/sys/kernel/shm_rmid_forced || :
+        for denied in /proc/sys/vm/swappiness /proc/sys/kernel/panic /sys/kernel/mm/ksm/run; do
+            echo 1 2>/dev/null > $denied || echo no
+        done
+        mount -t tmpfs none /tmp 2>/dev/null || echo no"""
+    bundle.command("sh", "-c", script)
+    # So that nothing but the profile is in the way.
+    bundle.linux.pop("readonlyPaths", None)
+    for each in bundle.config["mounts"]:
+        each["options"] = [word for word in each.get("options", ()) if word != "ro"]
+    for kind in ("bounding", "effective", "permitted"):
+        bundle.process["capabilities"][kind].append("CAP_SYS_ADMIN")
+    done = runtime("run", "--bundle", str(bundle.path), unique("confined"))
+    assert done.stdout.splitlines() == [f"{DEFAULT} (enforce)", "yes", *["no"] * 4], done.stderr
+    for context, wanted in (
+        (LinuxContainerSecurityContext(apparmor_profile="unconfined"), ""),
+        (LinuxContainerSecurityContext(privileged=True), ""),
+        (LinuxContainerSecurityContext(apparmor_profile=f"localhost/{NAME}"), NAME),
+    ):
+        assert apparmor(context, settings) == wanted
+    with pytest.raises(InvalidArgument, match="'none-such' is not loaded"):
+        apparmor(LinuxContainerSecurityContext(apparmor_profile="localhost/none-such"), settings)
+    with pytest.raises(InvalidArgument, match="disable_apparmor"):
+        apparmor(
+            LinuxContainerSecurityContext(apparmor_profile=f"localhost/{NAME}"),
+            settings.replace(apparmor=False),
+        )
 
 
 def test_a_profile_that_is_not_loaded_is_refused(runtime: Runtime, bundle: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cloche.engine import apparmor as profiles
 from cloche.engine import seccomp_profile, specification
 from cloche.errors import InvalidArgument
 from cloche.spec.document import loads
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _PROFILE_LIMIT_BYTES = 4 << 20
 _LOCALHOST = "localhost/"
-_APPARMOR = "/sys/module/apparmor/parameters/enabled"
 _words = {"": UNCONFINED, "unconfined": UNCONFINED, "runtime/default": 0, "docker/default": 0}
 
 
@@ -65,22 +65,29 @@ def _read(path: str) -> bytes:
         raise InvalidArgument(f"seccomp: localhost_ref {path}: cannot be read: {error.strerror}") from None
 
 
-def apparmor(security: LinuxContainerSecurityContext) -> str:
-    """process.apparmorProfile; "" for none. Raises InvalidArgument where a profile cannot be had."""
-    profile = security.apparmor or _named(security.apparmor_profile or "unconfined", "apparmor")
-    if security.privileged or profile.profile_type != LOCALHOST:
+def apparmor(security: LinuxContainerSecurityContext, settings: Settings) -> str:
+    """process.apparmorProfile; "" for none. Who names none gets the default one where it can be had.
+
+    Raises InvalidArgument, FailedPrecondition where one that is asked for cannot be had.
+    """
+    asked = security.apparmor
+    if asked is None and security.apparmor_profile:
+        asked = _named(security.apparmor_profile, "apparmor")
+    if asked is not None and asked.profile_type == UNCONFINED:
         return ""
-    if not _has_apparmor():
-        raise InvalidArgument("apparmor: a profile is asked for, and this machine has no AppArmor")
-    return profile.localhost_ref.removeprefix(_LOCALHOST)
-
-
-def _has_apparmor() -> bool:
-    try:
-        with open(_APPARMOR, encoding="ascii") as file:
-            return file.read().startswith("Y")
-    except OSError:
-        return False
+    if not settings.apparmor or not profiles.is_enabled():
+        if asked is None:
+            return ""
+        why = "this machine has no AppArmor" if settings.apparmor else "disable_apparmor is configured"
+        raise InvalidArgument(f"apparmor: a profile is asked for, and {why}")
+    if asked is not None and asked.profile_type == LOCALHOST:
+        name: str = asked.localhost_ref.removeprefix(_LOCALHOST)
+        if not profiles.is_loaded(name):
+            raise InvalidArgument(f"apparmor: profile {name[:200]!r} is not loaded: use apparmor_parser")
+        return name
+    if security.privileged or (asked is None and not profiles.parser()):
+        return ""
+    return profiles.load_default()
 
 
 def masked(config: ContainerConfig, security: LinuxContainerSecurityContext) -> list[str]:

@@ -89,7 +89,7 @@ def build(
     )
     document: Config = {
         "ociVersion": specification.OCI_VERSION,
-        "process": _process(config, facts, security, held),
+        "process": _process(config, facts, settings, held),
         "root": {"path": "rootfs", "readonly": security.readonly_rootfs},
         "mounts": container_mounts.build(config, facts, security),
         "annotations": annotations | passed,
@@ -123,10 +123,10 @@ def _capabilities(security: LinuxContainerSecurityContext) -> tuple[str, ...]:
 def _process(
     config: ContainerConfig,
     facts: Facts,
-    security: LinuxContainerSecurityContext,
+    settings: Settings,
     held: tuple[str, ...],
 ) -> Process:
-    who = facts.identity
+    who, security = facts.identity, security_of(config)
     process: Process = {
         "terminal": config.tty,
         "user": specification.process_user(who),
@@ -147,7 +147,7 @@ def _process(
     asked = config.linux.resources if config.linux else None
     if asked is not None:
         process["oomScoreAdj"] = oom_score.possible(asked.oom_score_adj)
-    if profile := container_security.apparmor(security):
+    if profile := container_security.apparmor(security, settings):
         process["apparmorProfile"] = profile
     return process
 

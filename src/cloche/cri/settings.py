@@ -50,8 +50,8 @@ class Settings(Record):
     between; "" for the usual places. logins: for pulls that bring none, by the registry's host.
     pull_timeout_s: how long a pull may stand still. pinned: images that are not to be removed for room.
     pause_image: "" for a holder of our own. stats_period_s: how old what is told of disks may be.
-    unset_seccomp: the profile for those who name none. netns_directory: where pods' network namespaces
-    are pinned. defaults: what every container gets.
+    unset_seccomp: the profile for those who name none. apparmor: whether it is used.
+    netns_directory: where pods' network namespaces are pinned. defaults: what every container gets.
     plugin_timeout_s: how long a call of a CNI plugin may take. slow_stage_s: after how long at one thing
     that is said.
     """
@@ -69,6 +69,7 @@ class Settings(Record):
     pause_image: str = ""
     stats_period_s: float = 10.0
     unset_seccomp: str = ""
+    apparmor: bool = True
     tolerate_missing_hugetlb: bool = True
     device_ownership: bool = False
     ignore_image_volumes: bool = False

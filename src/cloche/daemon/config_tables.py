@@ -309,6 +309,7 @@ _USED_OF_RUNTIMES = (
     *(("options", name) for name in ("BinaryName", "Root", "ShimCgroup", "SystemdCgroup")),
 )
 _USED_OF_RUNNING = (
+    "disable_apparmor",
     "restrict_oom_score_adj",
     "unset_seccomp_profile",
     "tolerate_missing_hugetlb_controller",

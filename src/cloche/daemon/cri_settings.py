@@ -65,6 +65,7 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
         pinned=tuple(pinned.values()),
         pause_image=pause,
         stats_period_s=float(images["stats_collect_period"]),
+        apparmor=not runtime["disable_apparmor"],
         unset_seccomp=runtime["unset_seccomp_profile"],
         tolerate_missing_hugetlb=runtime["tolerate_missing_hugetlb_controller"],
         device_ownership=runtime["device_ownership_from_security_context"],
