@@ -157,7 +157,8 @@ class Containerd(Ctrd):
     """Debian's containerd with root, state and socket of its own below one directory.
 
     before: words of a program that executes it, such as ("unshare", "--mount"). metrics: where Prometheus
-    asks it, as HOST:PORT. more: further lines of its config.toml.
+    asks it, as HOST:PORT. more: further lines of its config.toml. program: another containerd than Debian's.
+    disabled: more plug-ins that are not to be.
     """
 
     def __init__(
@@ -168,15 +169,18 @@ class Containerd(Ctrd):
         *,
         metrics: str = "",
         more: str = "",
+        program: str = "",
+        disabled: tuple[str, ...] = (),
     ) -> None:
         self.directory = directory
         self.address = str(directory / "containerd.sock")
         config = directory / "config.toml"
+        without = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", *disabled]
         config.write_text(
             f"""version = 2
 root = "{directory}/root"
 state = "{directory}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+disabled_plugins = {json.dumps(without)}
 [grpc]
   address = "{self.address}"
 [metrics]
@@ -186,7 +190,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   level = "warn"
 {more}"""
         )
-        command = [*before, peer("containerd"), "--config", str(config)]
+        command = [*before, program or peer("containerd"), "--config", str(config)]
         super().__init__(command, directory / "log", environment)
         self.wait_for(socket.AF_UNIX, self.address)
 

@@ -8,7 +8,7 @@ from cloche.api.ingest import Ingest, ref_in
 from cloche.errors import InvalidArgument, NotFound
 from cloche.spec import digest as digests
 from cloche.spec import filters
-from cloche.store import blob_labels, ingest
+from cloche.store import blob_labels
 from cloche.store import labels as label_column
 from cloche.wire.messages import content as messages
 from cloche.wire.messages.google import Empty, Timestamp
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from cloche.api.host import Host
     from cloche.engine.context import Context
     from cloche.store.blob_labels import Note
+    from cloche.store.ingest import Status
 
-_BLOCK_ENTRIES = 100
+BLOCK_ENTRIES = 100
 _CHUNK_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 16
 
@@ -40,19 +41,19 @@ class Content:
     def info(self, call: Call, request: messages.InfoRequest) -> messages.InfoResponse:
         """One blob: its size, its times and the namespace's labels."""
         context = self._host.context(call)
-        return messages.InfoResponse(info=_info(context, _need(context, request.digest)))
+        return messages.InfoResponse(info=_info(context, need(context, request.digest)))
 
     async def update(self, call: Call, request: messages.UpdateRequest) -> messages.UpdateResponse:
         """Other labels: all, or those that the mask names."""
         sent = request.info or messages.Info()
         paths = tuple(request.update_mask.paths) if request.update_mask else ()
         context = self._host.context(call)
-        changed = await call.run(self._update, context, sent, paths)
-        return messages.UpdateResponse(info=_info(context, changed))
+        changed = await call.run(lambda: _info(context, self._update(context, sent, paths)))
+        return messages.UpdateResponse(info=changed)
 
     def _update(self, context: Context, sent: messages.Info, paths: tuple[str, ...]) -> Note:
         digest = digests.validate(sent.digest)
-        old = _need(context, digest)
+        old = need(context, digest)
         labels = dict(old.labels)
         for path in paths or ("labels",):
             field, _, key = path.partition(".")
@@ -62,7 +63,7 @@ class Content:
         changes: dict[str, str | None] = {**dict.fromkeys(old.labels), **labels}
         with context.metadata.write() as tx:
             blob_labels.update(tx, context.namespace, digest, changes)
-        return _need(context, digest)
+        return need(context, digest)
 
     async def list(
         self, call: Call, request: messages.ListContentRequest
@@ -78,9 +79,9 @@ class Content:
                 found = _info(context, note)
             except NotFound:
                 continue
-            if chosen.matches(_fields(found)):
+            if chosen.matches(fields(found)):
                 block.append(found)
-            if len(block) == _BLOCK_ENTRIES:
+            if len(block) == BLOCK_ENTRIES:
                 yield messages.ListContentResponse(info=block)
                 block = []
         if block:
@@ -93,7 +94,7 @@ class Content:
         return Empty()
 
     def _delete(self, context: Context, digest: str) -> None:
-        _need(context, digest)
+        need(context, digest)
         with context.metadata.write() as tx:
             blob_labels.delete(tx, context.namespace, digest)
             others = tx.first("SELECT 1 FROM blob_labels WHERE digest = ? LIMIT 1", (digest,))
@@ -107,10 +108,10 @@ class Content:
         """A blob's bytes, or size of them from an offset on."""
         context = self._host.context(call)
         if not blob_labels.has(context.metadata.reader(), context.namespace, request.digest):
-            _need(context, request.digest)
+            need(context, request.digest)
         descriptor = context.content.open(request.digest)
         try:
-            position, end = _part(request, os.fstat(descriptor).st_size)
+            position, end = part(request, os.fstat(descriptor).st_size)
             if end - position <= _SMALL_BYTES:
                 data = os.pread(descriptor, end - position, position)
                 return (messages.ReadContentResponse(data=data),) if data else ()
@@ -121,7 +122,7 @@ class Content:
     def status(self, call: Call, request: messages.StatusRequest) -> messages.StatusResponse:
         """One ingest of the namespace."""
         context = self._host.context(call)
-        found = ingest.status(context.content, ref_in(context.namespace, request.ref))
+        found = context.content.status(ref_in(context.namespace, request.ref))
         return messages.StatusResponse(status=_status(found, request.ref))
 
     def list_statuses(
@@ -149,7 +150,7 @@ class Content:
         first: messages.WriteContentRequest | None = await call.receive()
         if first is None:
             raise InvalidArgument("first message must have a reference")
-        arriving = Ingest(self._host, call, self._host.context(call), first)
+        arriving = self._arriving(call, first)
         await arriving.open()
         try:
             request: messages.WriteContentRequest | None = first
@@ -161,8 +162,11 @@ class Content:
         finally:
             arriving.close()
 
+    def _arriving(self, call: Call, first: messages.WriteContentRequest) -> Ingest:
+        return Ingest(self._host, call, self._host.context(call), first)
 
-def _part(request: messages.ReadContentRequest, length: int) -> tuple[int, int]:
+
+def part(request: messages.ReadContentRequest, length: int) -> tuple[int, int]:
     """Where what a client wants of a blob begins and ends. Raises StatusError."""
     position = max(0, request.offset)
     if position > length:
@@ -187,7 +191,7 @@ async def _chunks(
         os.close(descriptor)
 
 
-def _need(context: Context, digest: str) -> Note:
+def need(context: Context, digest: str) -> Note:
     """What the namespace knows of a blob. Raises NotFound, InvalidArgument."""
     digests.validate(digest)
     note = blob_labels.note(context.metadata.reader(), context.namespace, digest)
@@ -206,7 +210,7 @@ def _info(context: Context, note: Note) -> messages.Info:
     )
 
 
-def _status(found: ingest.Status, ref: str) -> messages.Status:
+def _status(found: Status, ref: str) -> messages.Status:
     return messages.Status(
         started_at=Timestamp.of(found.started_at),
         updated_at=Timestamp.of(found.updated_at),
@@ -217,7 +221,9 @@ def _status(found: ingest.Status, ref: str) -> messages.Status:
     )
 
 
-def _fields(info: messages.Info) -> filters.Fields:
+def fields(info: messages.Info) -> filters.Fields:
+    """What filters choose by."""
+
     def field(path: tuple[str, ...]) -> str | None:
         if path == ("digest",):
             return info.digest

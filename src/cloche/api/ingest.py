@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloche.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument
 from cloche.spec import digest as digests
-from cloche.store import blob_labels, ingest
+from cloche.store import blob_labels
 from cloche.wire.messages import content as messages
 from cloche.wire.messages.google import Timestamp
 from cloche.wire.messages.metadata_events import ContentCreate
@@ -12,10 +12,15 @@ from cloche.wire.status import OUT_OF_RANGE, StatusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
     from cloche.api.call import Call
     from cloche.api.host import Host
     from cloche.engine.context import Context
-    from cloche.store.ingest import Writer
+    from cloche.store.ingest import Status, Writer
+
+    _R = TypeVar("_R")
 
 # What arrives in smaller pieces is written on the event loop: handing it to a thread takes longer.
 _SMALL_BYTES = 1 << 17
@@ -45,8 +50,14 @@ class Ingest:
 
     async def open(self) -> None:
         """Take the ref. Raises Unavailable while another has it, AlreadyExists for a blob that is here."""
-        self._refuse_known(self._expected)
+        await self._quickly(self._refuse_known, self._expected)
         self._writer = await self._call.run(self._open)
+
+    async def _quickly(self, function: Callable[..., _R], *arguments: Any) -> _R:
+        """Call what takes microseconds, unless the content is kept by another daemon."""
+        if self._context.content.blocks:
+            return await self._call.run(function, *arguments)
+        return function(*arguments)
 
     def _open(self) -> Writer:
         expected = digests.validate(self._expected) if self._expected else None
@@ -72,19 +83,19 @@ class Ingest:
         if request.expected and request.expected != self._expected:
             self._expected = request.expected
             try:
-                self._refuse_known(request.expected)
+                await self._quickly(self._refuse_known, request.expected)
             except AlreadyExists:
-                self._abort()
+                await self._quickly(self._abort)
                 raise
         self._total = request.total or self._total
         if request.action == messages.STAT:
-            return self._described(request.action)
+            return await self._quickly(self._described, request.action)
         self._go_to(request.offset)
         if request.data:
             await self._write(request.data)
         if request.action == messages.COMMIT:
             return await self._call.run(self._commit, dict(request.labels))
-        return self._answer(request.action)
+        return await self._quickly(self._answer, request.action)
 
     @property
     def _open_writer(self) -> Writer:
@@ -103,10 +114,11 @@ class Ingest:
             writer.restart()
 
     async def _write(self, data: bytes) -> None:
+        write = self._open_writer.write
         if len(data) <= _SMALL_BYTES:
-            self._open_writer.write(data)
+            await self._quickly(write, data)
         else:
-            await self._call.run(self._open_writer.write, data)
+            await self._call.run(write, data)
 
     def _commit(self, labels: dict[str, str | None]) -> messages.WriteContentResponse:
         writer = self._open_writer
@@ -135,8 +147,8 @@ class Ingest:
             blob_labels.update(tx, self._context.namespace, digest, labels)
             self._host.lease(tx, self._call, "content", digest)
 
-    def _status(self) -> ingest.Status:
-        return ingest.status(self._context.content, ref_in(self._context.namespace, self._ref))
+    def _status(self) -> Status:
+        return self._context.content.status(ref_in(self._context.namespace, self._ref))
 
     def _answer(self, action: int) -> messages.WriteContentResponse:
         writer = self._open_writer

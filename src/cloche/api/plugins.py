@@ -13,6 +13,24 @@ from cloche.wire.messages.types import Platform
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Protocol
+
+    from cloche.spec import platform as machine
+
+    class Proxied(Protocol):
+        """A part that is a program of its own. platform: None for this machine."""
+
+        @property
+        def kind(self) -> str: ...
+        @property
+        def name(self) -> str: ...
+        @property
+        def platform(self) -> machine.Platform | None: ...
+        @property
+        def exports(self) -> Mapping[str, str]: ...
+        @property
+        def capabilities(self) -> Sequence[str]: ...
+
 
 _CONTENT = "io.containerd.content.v1"
 _METADATA = "io.containerd.metadata.v1"
@@ -55,10 +73,10 @@ _GRPC_ONLY = (
 )
 
 
-def plugins(root: str, proxied: Sequence[str] = ()) -> tuple[messages.Plugin, ...]:
+def plugins(root: str, proxied: Sequence[Proxied] = ()) -> tuple[messages.Plugin, ...]:
     """All of them, those that others are made of first.
 
-    root: the daemon's, for what they export. proxied: names of snapshotters that are programs of their own.
+    root: the daemon's, for what they export. proxied: those that are programs of their own.
     """
     system = of_machine(os.uname().machine)
     here = (Platform(os=system.os, architecture=system.architecture, variant=system.variant),)
@@ -82,7 +100,21 @@ def plugins(root: str, proxied: Sequence[str] = ()) -> tuple[messages.Plugin, ..
             exports={"default_runtime": DEFAULT, "runc_is_builtin": "true"},
         ),
     ]
-    found += [_plugin(_SNAPSHOTTER, name, platforms=here) for name in proxied]
+    for each in proxied:
+        own = each.platform
+        platforms = (
+            (Platform(os=own.os, architecture=own.architecture, variant=own.variant),) if own else here
+        )
+        kind = {"snapshot": _SNAPSHOTTER, "content": _CONTENT, "diff": _DIFFER}[each.kind]
+        found.append(
+            _plugin(
+                kind,
+                each.name,
+                platforms=platforms,
+                exports=each.exports,
+                capabilities=each.capabilities,
+            )
+        )
     found += [
         _plugin(_SANDBOX_STORE, "local", requires=(_METADATA,)),
         _plugin(_SANDBOX_CONTROLLER, "shim", requires=(_RUNTIME, _SANDBOX_STORE)),
@@ -104,9 +136,15 @@ def _plugin(
     requires: Sequence[str] = (),
     platforms: Sequence[Platform] = (),
     exports: Mapping[str, str] | None = None,
+    capabilities: Sequence[str] = (),
 ) -> messages.Plugin:
     return messages.Plugin(
-        type=kind, id=name, requires=requires, platforms=platforms, exports=exports or {}, capabilities=()
+        type=kind,
+        id=name,
+        requires=requires,
+        platforms=platforms,
+        exports=exports or {},
+        capabilities=capabilities,
     )
 
 

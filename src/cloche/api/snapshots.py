@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _KINDS = {VIEW: messages.VIEW, ACTIVE: messages.ACTIVE, COMMITTED: messages.COMMITTED}
 _BLOCK_ENTRIES = 100
-_PROXIED = "cloche"
+PROXIED = "cloche"
 """What another containerd calls us that has us as a proxy plug-in; "cloche-NAME" for our snapshotter NAME."""
 _ROOT_LABEL = "containerd.io/gc.root"
 
@@ -41,8 +41,8 @@ class Snapshots:
         """The caller's stores, and the snapshotter it names. Raises NotFound."""
         if _is_proxied(name):
             # Its keys carry its namespaces, and it names none here.
-            context = self._host.named(_PROXIED)
-            return context, context.snapshotter(name[len(_PROXIED) + 1 :])
+            context = self._host.named(PROXIED)
+            return context, context.snapshotter(name[len(PROXIED) + 1 :])
         context = self._host.context(call)
         return context, context.snapshotter(name)
 
@@ -184,7 +184,7 @@ def _kept(snapshotter: str, labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_proxied(snapshotter: str) -> bool:
-    return snapshotter == _PROXIED or snapshotter.startswith(f"{_PROXIED}-")
+    return snapshotter == PROXIED or snapshotter.startswith(f"{PROXIED}-")
 
 
 def _to_message(info: Info) -> messages.Info:

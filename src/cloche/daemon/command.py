@@ -14,10 +14,13 @@ from cloche.errors import ClocheError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cloche.daemon.config import Config
     from cloche.daemon.crio_config import Crio
     from cloche.daemon.measuring import MetricsSettings
     from cloche.daemon.otlp import TraceSettings
+    from cloche.daemon.proxy_plugins import ProxyPlugin
     from cloche.daemon.server import Places
     from cloche.daemon.tcp import Tcp
     from cloche.image.verifiers import Verifiers
@@ -81,6 +84,7 @@ def _serve(options: argparse.Namespace, configuration: Config, crio: Crio | None
 
 def _places(options: argparse.Namespace, configuration: Config, crio: Crio | None) -> Places:
     """Where the daemon is: a flag or a variable before the file, the file before the default."""
+    from cloche.daemon import proxy_plugins
     from cloche.daemon.cri_settings import settings_of
     from cloche.daemon.selection import Selection
     from cloche.daemon.server import Places
@@ -92,6 +96,9 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
     address = options.address or configuration.says("plugins", config_tables.GRPC, "address")
     address = address or f"{state}/cloched.sock"
     beside = "" if options.address else ttrpc["address"]
+    disabled = frozenset(configuration.values["disabled_plugins"])
+    proxies = proxy_plugins.of_tables(configuration.values["proxy_plugins"], disabled)
+    backend = configuration.plugin(config_tables.BACKEND)
     return Places(
         root,
         state,
@@ -102,13 +109,12 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
         tcp=_tcp(configuration),
         cri=settings_of(configuration, root, state, crio),
         cri_only=options.cri_only,
-        selection=Selection(
-            frozenset(configuration.values["disabled_plugins"]),
-            tuple(configuration.values["required_plugins"]),
-        ),
+        selection=Selection(disabled, tuple(configuration.values["required_plugins"])),
         verifiers=_verifiers(configuration),
         processors=of_tables(configuration.values["stream_processors"]),
-        snapshotters=_snapshotters(configuration),
+        proxies=proxies,
+        differs=_differs(configuration, proxies),
+        lent=(backend["address"], backend["uid"], backend["gid"]),
         message_limits=(grpc["max_recv_message_size"], grpc["max_send_message_size"]),
         hosts_dir=configuration.plugin(config_tables.TRANSFER)["config_path"],
         restart_interval_s=_restart_interval_s(configuration),
@@ -117,21 +123,20 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
     )
 
 
-def _snapshotters(configuration: Config) -> dict[str, str]:
-    """Sockets of the snapshotters among the proxy plug-ins. Raises InvalidArgument."""
-    from cloche.daemon.proxies import KIND
-    from cloche.store.snapshots.open import NAMES
+def _differs(configuration: Config, proxies: Sequence[ProxyPlugin]) -> tuple[str, ...]:
+    """The differs that are asked, in this order. Raises InvalidArgument for one that is not there."""
+    from cloche.daemon.proxy_plugins import DIFF, OWN_DIFFER
 
-    found = {}
-    for name, settings in configuration.values["proxy_plugins"].items():
-        if settings["type"] != KIND:
-            continue
-        if name in NAMES:
-            raise InvalidArgument(f"proxy_plugins.{name}: it is one of our own: use another name")
-        if not settings["address"]:
-            raise InvalidArgument(f"proxy_plugins.{name}.address: a socket is needed")
-        found[name] = settings["address"]
-    return found
+    names = tuple(configuration.plugin(config_tables.DIFFS)["default"])
+    known = (OWN_DIFFER, *(each.name for each in proxies if each.kind == DIFF))
+    for name in names:
+        if name not in known:
+            raise InvalidArgument(
+                f"plugins.{config_tables.DIFFS}.default: there is no differ {name!r}, only {', '.join(known)}"
+            )
+    if not names:
+        raise InvalidArgument(f"plugins.{config_tables.DIFFS}.default: at least one differ is needed")
+    return names
 
 
 def _restart_interval_s(configuration: Config) -> float:

@@ -34,6 +34,8 @@ CRI_RUNTIME = "io.containerd.cri.v1.runtime"
 RESTART = "io.containerd.monitor.container.v1.restart"
 CGROUPS = "io.containerd.monitor.task.v1.cgroups"
 SCHEDULER = "io.containerd.gc.v1.scheduler"
+BACKEND = "io.cloche.server.v1.backend"
+DIFFS = "io.containerd.service.v1.diff-service"
 TRANSFER = "io.containerd.transfer.v1.local"
 VERIFIER = "io.containerd.image-verifier.v1.bindir"
 
@@ -253,8 +255,9 @@ PLUGINS: dict[str, Any] = {
     GRPC: _LISTENER | {"address": f"{STATE}/cloched.sock"} | _MESSAGES,
     GRPC_TCP: {"address": "", "tls_ca": "", "tls_cert": "", "tls_key": "", "tls_common_name": ""} | _MESSAGES,
     METRICS: {"address": ""},
+    BACKEND: _LISTENER,
     TTRPC: _LISTENER,
-    "io.containerd.service.v1.diff-service": {"default": ["walking"], "sync_fs": False},
+    DIFFS: {"default": ["walking"], "sync_fs": False},
     "io.containerd.service.v1.tasks-service": {"blockio_config_file": "", "rdt_config_file": ""},
     "io.containerd.shim.v1.manager": {"env": [], "socket_dir": ""},
     **{f"io.containerd.snapshotter.v1.{name}": keys for name, keys in _SNAPSHOTTERS.items()},
@@ -335,8 +338,9 @@ USED = (
     ("stream_processors",),
     ("plugins", RESTART),
     ("plugins", TRANSFER, "config_path"),
-    ("proxy_plugins", "*", "type"),
-    ("proxy_plugins", "*", "address"),
+    ("proxy_plugins",),
+    ("plugins", BACKEND),
+    ("plugins", DIFFS, "default"),
     ("plugins", GRPC, "max_recv_message_size"),
     ("plugins", GRPC, "max_send_message_size"),
     ("debug", "level"),

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from cloche.api.snapshots import Snapshots
     from cloche.wire.protobuf import Message
 
-KIND = "snapshot"
 _KEYS = ("key", "parent", "name")
 
 

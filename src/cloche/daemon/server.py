@@ -12,6 +12,7 @@ from functools import partial
 
 from cloche.api.containers import Containers
 from cloche.api.content import Content
+from cloche.api.content_elsewhere import ContentElsewhere
 from cloche.api.diff import Diff
 from cloche.api.events import Events, Forwarding
 from cloche.api.health import HealthService
@@ -38,7 +39,10 @@ from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.following import follow_others
 from cloche.daemon.lanes import Lanes
+from cloche.daemon.lending import Lent
+from cloche.daemon.proxied_diffs import ProxiedDiffs
 from cloche.daemon.proxies import ProxiedSnapshots
+from cloche.daemon.proxy_plugins import CONTENT, DIFF, OWN_DIFFER, SNAPSHOT, ProxyPlugin
 from cloche.daemon.restarting import INTERVAL_S, Monitor
 from cloche.daemon.selection import Selection
 from cloche.daemon.services import Services
@@ -50,12 +54,13 @@ from cloche.engine.tasks.lifecycle import Tasks as TaskManager
 from cloche.engine.tasks.shim import Daemon
 from cloche.image.processors import Processors
 from cloche.spec.record import Record
+from cloche.store import elsewhere
 from cloche.wire.grpc import MESSAGE_LIMIT
 from cloche.wire.messages.reflection import REFLECTION_ALPHA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from cloche.cri.settings import Settings
@@ -78,7 +83,8 @@ class Places(Record):
     None for none. cri_only: whether nothing else is served. metrics: where Prometheus asks, if anywhere.
     traces: where they go, if anywhere. selection: which parts are wanted. verifiers: who may refuse images.
     processors: programs for layers of other media types.
-    snapshotters: sockets of those that are programs of their own, by name.
+    proxies: parts that are programs of their own. differs: who is asked, in this order.
+    lent: the socket for another containerd that uses parts of ours, and its owner; "" for none.
     message_limits: bytes of a gRPC message that is taken, and sent.
     hosts_dir: where registries are configured for transfers whose clients do not say.
     restart_interval_s: how often containers are looked after.
@@ -96,7 +102,9 @@ class Places(Record):
     selection: Selection = Selection()
     verifiers: Verifiers | None = None
     processors: Processors = Processors()
-    snapshotters: Mapping[str, str] = {}
+    proxies: tuple[ProxyPlugin, ...] = ()
+    differs: tuple[str, ...] = (OWN_DIFFER,)
+    lent: tuple[str, int, int] = ("", 0, 0)
     message_limits: tuple[int, int] = (MESSAGE_LIMIT, MESSAGE_LIMIT)
     hosts_dir: str = ""
     restart_interval_s: float = INTERVAL_S
@@ -115,7 +123,7 @@ class Server:
     def __init__(self, places: Places) -> None:
         """Raises FailedPrecondition where a part is required that is not there."""
         self._places = places
-        self._plugins = places.selection.chosen(plugins(places.root, tuple(places.snapshotters)))
+        self._plugins = places.selection.chosen(plugins(places.root, places.proxies))
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises FailedPrecondition where another serves this state."""
@@ -133,6 +141,7 @@ class Server:
         host.all().verifiers = self._places.verifiers
         host.all().processors = self._places.processors
         host.background = partial(lanes.begin, "general")
+        self._settle_content(host)
         host.check()
         services = Services()
         connections = Connections(services, lanes)
@@ -148,7 +157,7 @@ class Server:
         following = follow_others(host)
         scraped = self._measure(host, manager, connections, collector)
         tracer = self._trace(connections)
-        listeners = self._listen(connections)
+        listeners = self._listen(connections) + self._lend(host, connections)
         collector.begin()
         monitor = Monitor(host.all(), manager, interval_s=self._places.restart_interval_s)
         monitor.begin()
@@ -172,6 +181,19 @@ class Server:
         host.close()
         if tracer is not None:
             tracer.close()
+
+    def _settle_content(self, host: Host) -> None:
+        """Have the blobs be where the configuration says. Raises FailedPrecondition where they are not."""
+        directory = f"{self._places.root}/content"
+        place = elsewhere.settle(directory, next(iter(self._addresses(CONTENT).values()), ""))
+        if place is not None:
+            from cloche.daemon.remote_content import RemoteContent
+
+            host.all().content = RemoteContent(directory, place)
+
+    def _addresses(self, kind: str) -> dict[str, str]:
+        """Sockets of the proxy plug-ins of a kind, by name."""
+        return {each.name: each.address for each in self._places.proxies if each.kind == kind}
 
     def _tasks(self, host: Host, connections: Connections) -> TaskManager:
         async def run(function: Callable[..., Any], *arguments: Any, lane: object = None) -> Any:
@@ -211,10 +233,8 @@ class Server:
             return
         streaming = Streaming()
         for each in (
-            *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Content, Diff, Mounts)),
-            ProxiedSnapshots(host, Snapshots(host), self._places.snapshotters)
-            if self._places.snapshotters
-            else Snapshots(host),
+            *(kind(host) for kind in (Images, Containers, Namespaces, Leases, Mounts)),
+            *self._stored(host),
             Tasks(host, manager),
             SandboxStore(host),
             SandboxController(host, manager),
@@ -230,6 +250,34 @@ class Server:
         reflection = ReflectionService(services)
         services.add(reflection)
         services.add(reflection, REFLECTION_ALPHA)
+
+    def _stored(self, host: Host) -> tuple[Any, ...]:
+        """Content, diffs and snapshots: what may be with others."""
+        snapshots, diffs = Snapshots(host), Diff(host)
+        snapshotters, differs = self._addresses(SNAPSHOT), self._addresses(DIFF)
+        return (
+            ContentElsewhere(host) if host.all().content.blocks else Content(host),
+            ProxiedDiffs(diffs, self._places.differs, differs) if differs else diffs,
+            ProxiedSnapshots(host, snapshots, snapshotters) if snapshotters else snapshots,
+        )
+
+    def _lend(self, host: Host, connections: Connections) -> list[Listener]:
+        """Listen for another containerd that has parts of us."""
+        path, uid, gid = self._places.lent
+        if not path:
+            return []
+        services = Services()
+        for each in self._stored(host):
+            services.add(Lent(each))
+
+        def protocol(owner: Connections) -> GrpcProtocol:
+            made = GrpcProtocol(owner)
+            made.services = services
+            return made
+
+        listener = bind(path, uid=uid or -1, gid=gid or -1)
+        connections.serve(listener.socket, protocol)
+        return [listener]
 
     def _measure(
         self, host: Host, manager: TaskManager, connections: Connections, collector: Collector

@@ -53,6 +53,7 @@ class Context:
         other.metadata = self.metadata
         other.verifiers = self.verifiers
         other._processors = self._processors
+        other._content = self._content
         return other
 
     @property
@@ -78,12 +79,21 @@ class Context:
 
     @property
     def content(self) -> ContentStore:
-        """The blobs of this root."""
+        """The blobs of this root. Raises FailedPrecondition where another daemon keeps them for cloched."""
         if self._content is None:
             from cloche.store.content import ContentStore
 
-            self._content = ContentStore(f"{self.root}/content")
+            directory = f"{self.root}/content"
+            if os.path.exists(f"{directory}/elsewhere.json"):
+                from cloche.store import elsewhere
+
+                elsewhere.refuse(directory)
+            self._content = ContentStore(directory)
         return self._content
+
+    @content.setter
+    def content(self, content: ContentStore) -> None:
+        self._content = content
 
     @property
     def processors(self) -> Processors:
@@ -141,4 +151,6 @@ class Context:
             if self._owner is not None and self._pid == os.getpid():
                 self._owner.close()
             self._owner = None
+        if self._content is not None:
+            self._content.close()
         self.metadata.close()

@@ -13,13 +13,10 @@ with the sweep, blobs that they keep would be in the trash.
 
 from __future__ import annotations
 
-import os
-
 from cloche.errors import NotFound
 from cloche.spec.record import Record
-from cloche.store import clock, containers, faults, ingest, leases
+from cloche.store import clock, containers, faults, leases
 from cloche.store.references import Documents, Graph
-from cloche.store.snapshots import trash
 from cloche.store.snapshots.open import NAMES, snapshotter
 
 TYPE_CHECKING = False
@@ -88,16 +85,16 @@ def collect(store: Store, *, released: Iterable[str] = (), grace_ns: int = GRACE
         sweep = _Sweep(store, tx, graph, clock.now() - grace_ns, frozenset(released))
         snapshots = sweep.snapshots()
         content = sweep.content(blobs)
-        sweep.rows(content)
+        sweep.rows(blobs, content)
         held = _leased_ingests(tx)
     for name in NAMES:
         snapshotter(name, store.root).purge()
-    trash.empty(f"{store.content.root}/trash")
+    store.content.purge()
     return Collected(
         leases=over,
         snapshots=snapshots,
         content=tuple(blob.digest for blob in content),
-        ingests=tuple(ingest.forget_older(store.content, clock.now() - grace_ns, held)),
+        ingests=tuple(store.content.forget_ingests(clock.now() - grace_ns, held)),
         freed_bytes=sum(blob.size for blob in content),
     )
 
@@ -170,30 +167,25 @@ class _Sweep:
         return tuple(gone)
 
     def content(self, blobs: tuple[Info, ...]) -> tuple[Info, ...]:
-        """Move the files of unmarked blobs to the trash."""
+        """Take the unmarked blobs away."""
         store = self._store.content
         unmarked = [blob for blob in blobs if ("content", blob.digest) not in self._marked]
-        if not unmarked:
+        old = [blob for blob in unmarked if self._is_old(blob)]
+        if not old:
             return ()
-        gone = []
         with store.locked(exclusive=True):
-            for blob in unmarked:
-                try:
-                    used_at = store.info(blob.digest).used_at
-                except NotFound:
-                    continue
-                if self._may_go(("content", blob.digest), used_at):
-                    trash.discard(store.path(blob.digest), f"{store.root}/trash")
-                    gone.append(blob)
+            gone = [blob for blob in old if store.take_away(self._tx, blob.digest, self._is_old)]
         faults.point("collect.content")
         return tuple(gone)
 
-    def rows(self, gone: tuple[Info, ...]) -> None:
-        """Remove what was noted on blobs that are gone."""
+    def _is_old(self, blob: Info) -> bool:
+        return self._may_go(("content", blob.digest), blob.used_at)
+
+    def rows(self, blobs: tuple[Info, ...], gone: tuple[Info, ...]) -> None:
+        """Remove what was noted on blobs that are gone. blobs: all that were there."""
+        here = {blob.digest for blob in blobs} - {blob.digest for blob in gone}
         for blob in gone:
             self._tx.change("DELETE FROM blob_labels WHERE digest = ?", (blob.digest,))
         for (digest,) in self._tx.execute("SELECT DISTINCT digest FROM resolutions"):
-            if ("content", digest) not in self._marked and not os.path.exists(
-                self._store.content.path(digest)
-            ):
+            if ("content", digest) not in self._marked and digest not in here:
                 self._tx.change("DELETE FROM resolutions WHERE digest = ?", (digest,))

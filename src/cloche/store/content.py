@@ -22,9 +22,10 @@ from cloche.store import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cloche.store.ingest import Status, Writer
+    from cloche.store.metadata import WriteTransaction
 
 _RENEW_AFTER_NS = clock.HOUR
 
@@ -39,6 +40,9 @@ class Info(Record):
 
 class ContentStore:
     """The blobs below a directory, which is made when the first one arrives."""
+
+    blocks = False
+    """Whether its answers are waited for, so that no event loop may ask it."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -72,6 +76,20 @@ class ContentStore:
         if digests.of(data, digests.parse(digest)[0]) != digest:
             raise DataLoss(f"content {digest}: damaged on disk: remove it and pull again")
         return data
+
+    def part(self, digest: str, offset: int, size: int) -> bytes:
+        """Some bytes of a blob, as far as it has them. Raises NotFound."""
+        descriptor = self.open(digest)
+        try:
+            return os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
+
+    def document(self, digest: str, limit_bytes: int) -> bytes | None:
+        """The whole blob where it is no larger and looks like JSON, else None. Raises NotFound, DataLoss."""
+        if self.part(digest, 0, 1) != b"{" or self.size(digest) > limit_bytes:
+            return None
+        return self.read(digest)
 
     def exists(self, digest: str) -> bool:
         """Whether the blob is here; if so it stays for another day, whatever refers to it."""
@@ -123,6 +141,30 @@ class ContentStore:
             except FileNotFoundError:
                 raise NotFound(f"content {digest}: not here") from None
 
+    def take_away(self, tx: WriteTransaction, digest: str, may_go: Callable[[Info], bool]) -> bool:
+        """Move a blob to the trash within a transaction, if it still may go; whether it was so.
+
+        The caller has the lock exclusively. `purge` deletes it.
+        """
+        try:
+            if not may_go(self.info(digest)):
+                return False
+        except NotFound:
+            return False
+        from cloche.store.snapshots import trash
+
+        trash.discard(self.path(digest), f"{self.root}/trash")
+        return True
+
+    def purge(self) -> None:
+        """Delete what is in the trash."""
+        from cloche.store.snapshots import trash
+
+        trash.empty(f"{self.root}/trash")
+
+    def close(self) -> None:
+        """Let go of what is held between calls: nothing, on a disk."""
+
     def put(self, data: bytes) -> str:
         """Store bytes that are whole already; returns their digest."""
         digest = digests.of(data)
@@ -148,6 +190,21 @@ class ContentStore:
         from cloche.store.ingest import statuses
 
         return statuses(self)
+
+    def status(self, ref: str) -> Status:
+        """One ingest. Raises NotFound."""
+        from cloche.store.ingest import status
+
+        return status(self, ref)
+
+    def forget_ingests(self, before: int, keep: frozenset[str]) -> list[str]:
+        """Forget interrupted ingests that nobody wrote to since `before` (ns); returns their refs.
+
+        keep: refs that a lease holds.
+        """
+        from cloche.store.ingest import forget_older
+
+        return forget_older(self, before, keep)
 
     def abort(self, ref: str) -> None:
         """Forget an interrupted ingest. Raises NotFound, or Unavailable while it has a writer."""

@@ -9,9 +9,7 @@ any label containerd.io/gc.ref.* ──▶ what it names; containerd.io/gc.bref.
 
 from __future__ import annotations
 
-import os
-
-from cloche.errors import ClocheError
+from cloche.errors import ClocheError, DataLoss, InvalidArgument, NotFound
 from cloche.spec import digest as digests
 from cloche.spec import document
 from cloche.store import labels as label_column
@@ -51,19 +49,11 @@ class Documents:
         return found
 
     def _read(self, digest: str) -> Iterator[str]:
+        # Of content elsewhere that does not answer nothing is known: whoever collects must not go on.
         try:
-            descriptor = self._content.open(digest)
-        except ClocheError:
-            return
-        try:
-            beginning = os.pread(descriptor, 1, 0)
-            if beginning != b"{" or os.fstat(descriptor).st_size > _DOCUMENT_LIMIT_BYTES:
-                return
-        finally:
-            os.close(descriptor)
-        try:
-            parsed = document.loads(self._content.read(digest), digest)
-        except ClocheError:
+            data = self._content.document(digest, _DOCUMENT_LIMIT_BYTES)
+            parsed = document.loads(data, digest) if data is not None else None
+        except (NotFound, InvalidArgument, DataLoss):
             return
         yield from _digests_in(parsed)
 
