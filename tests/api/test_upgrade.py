@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import leftovers, peers
+from tests import installations, leftovers, peers
 from tests.api.conftest import IMAGE
 from tests.api.test_tasks import column
 from tests.daemons import Cloched
@@ -30,20 +28,8 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def newer(tmp_path: Path) -> Path:
     """The daemon's command in a second installation, of a version of its own."""
-    here = Path(sys.prefix)
     there = tmp_path / "newer"
-    packages = Path("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
-    (there / "bin").mkdir(parents=True)
-    (there / packages).mkdir(parents=True)
-    shutil.copy(here / "pyvenv.cfg", there)
-    for name in ("cloche", "cloche-runc", "cloched", "containerd-shim-cloche-v1"):
-        shutil.copy(here / "bin" / name, there / "bin")
-    for each in (here / packages).iterdir():
-        if each.name == "cloche":
-            shutil.copytree(each, there / packages / "cloche", ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            (there / packages / each.name).symlink_to(each)
-    door = there / packages / "cloche" / "__init__.py"
+    door = installations.beside(there, copied=True) / "cloche" / "__init__.py"
     lines = door.read_text().splitlines()
     said = [f'__version__ = "{NEWER}"' if line.startswith("__version__") else line for line in lines]
     door.write_text("\n".join(said) + "\n")

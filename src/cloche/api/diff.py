@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from cloche.api.mounts import from_messages
-from cloche.errors import InvalidArgument, NotFound, Unimplemented
-from cloche.image.apply import apply_to
-from cloche.image.diff_blob import store_difference
+from cloche.errors import InvalidArgument, NotFound
+from cloche.image.differs import Walking
 from cloche.spec import image as documents
 from cloche.store import blob_labels
 from cloche.wire.messages import diff as messages
@@ -14,25 +15,29 @@ from cloche.wire.messages.types import Descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cloche.api.call import Call
     from cloche.api.host import Host
     from cloche.engine.context import Context
+    from cloche.image.differs import Differ
 
 UNCOMPRESSED_LABEL = "containerd.io/uncompressed"
 
 
 class Diff:
-    """The service; containerd's own differ is called `walking`."""
+    """The service with one differ. differ: gives it when it is needed; None for our own, `walking`."""
 
     SERVICE = messages.DIFF
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, differ: Callable[[], Differ] | None = None) -> None:
         self._host = host
+        self._differ = differ or (lambda: Walking(host.all().processors))
 
     async def apply(self, call: Call, request: messages.ApplyRequest) -> messages.ApplyResponse:
         """Extract a layer into a snapshot's mounts."""
         context = self._host.context(call)
-        applied = await call.run(_apply, context, request, pool="pulls")
+        applied = await call.run(self._apply, context, request, pool="pulls")
         return messages.ApplyResponse(applied=applied)
 
     async def diff(self, call: Call, request: messages.DiffRequest) -> messages.DiffResponse:
@@ -42,43 +47,38 @@ class Diff:
         return messages.DiffResponse(diff=made)
 
     def _diff(self, context: Context, call: Call, request: messages.DiffRequest) -> Descriptor:
-        made, diff_id = store_difference(
-            from_messages(request.left),
-            from_messages(request.right),
-            content=context.content,
-            media_type=request.media_type,
-            ref=f"{context.namespace}/{request.ref}" if request.ref else "",
-        )
+        left, right = from_messages(request.left), from_messages(request.right)
+        ref = request.ref or f"diff {os.getpid()} {os.urandom(8).hex()}"
+        with context.content.writer(f"{context.namespace}/{ref}") as ingest:
+            if ingest.offset:
+                ingest.restart()
+            try:
+                compared = self._differ().compare(left, right, request.media_type, ingest.write)
+                size = ingest.offset
+                digest = ingest.commit()
+            except BaseException:
+                ingest.abort()
+                raise
         labels: dict[str, str | None] = dict(request.labels)
-        if made.digest != diff_id:
-            labels[UNCOMPRESSED_LABEL] = diff_id
+        if digest != compared.diff_id:
+            labels[UNCOMPRESSED_LABEL] = compared.diff_id
         with context.metadata.write() as tx:
-            blob_labels.update(tx, context.namespace, made.digest, labels)
-            self._host.lease(tx, call, "content", made.digest)
-        event = ContentCreate(digest=made.digest, size=made.size)
-        self._host.publish(context.namespace, "/content/create", event)
-        annotations = {UNCOMPRESSED_LABEL: diff_id} if made.digest != diff_id else {}
-        return Descriptor(
-            media_type=made.media_type, digest=made.digest, size=made.size, annotations=annotations
-        )
+            blob_labels.update(tx, context.namespace, digest, labels)
+            self._host.lease(tx, call, "content", digest)
+        self._host.publish(context.namespace, "/content/create", ContentCreate(digest=digest, size=size))
+        annotations = {UNCOMPRESSED_LABEL: compared.diff_id} if digest != compared.diff_id else {}
+        return Descriptor(media_type=compared.media_type, digest=digest, size=size, annotations=annotations)
 
-
-def _apply(context: Context, request: messages.ApplyRequest) -> Descriptor:
-    if request.diff is None:
-        raise InvalidArgument("the request has no layer to apply")
-    sent = request.diff
-    try:
-        context.processors.chain(sent.media_type)
-    except InvalidArgument as error:
-        raise Unimplemented(f"diff: {error}") from None
-    with context.metadata.read() as tx:
-        if blob_labels.note(tx, context.namespace, sent.digest) is None:
-            raise NotFound(f"content {sent.digest}: not found")
-    name = f"layer {sent.digest}"
-    payloads = {key: value.encode() for key, value in request.payloads.items()}
-    with (
-        open(context.content.open(sent.digest), "rb", buffering=0) as blob,
-        context.processors.opened(blob, sent.media_type, layer=name, payloads=payloads) as stream,
-    ):
-        result = apply_to(from_messages(request.mounts), stream, name=name, sync=request.sync_fs)
-    return Descriptor(media_type=documents.OCI_LAYER, digest=result.diff_id, size=result.size)
+    def _apply(self, context: Context, request: messages.ApplyRequest) -> Descriptor:
+        if request.diff is None:
+            raise InvalidArgument("the request has no layer to apply")
+        sent = request.diff
+        with context.metadata.read() as tx:
+            if blob_labels.note(tx, context.namespace, sent.digest) is None:
+                raise NotFound(f"content {sent.digest}: not found")
+        layer = documents.Descriptor(sent.media_type, sent.digest, sent.size, dict(sent.annotations))
+        payloads = {key: value.encode() for key, value in request.payloads.items()}
+        mounts = from_messages(request.mounts)
+        with open(context.content.open(sent.digest), "rb", buffering=0) as blob:
+            result = self._differ().apply(layer, blob, mounts, payloads=payloads, sync=request.sync_fs)
+        return Descriptor(media_type=documents.OCI_LAYER, digest=result.diff_id, size=result.size)

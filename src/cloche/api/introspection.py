@@ -23,7 +23,7 @@ from cloche.wire.messages.introspection import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cloche.api.call import Call
     from cloche.wire.messages.google import Empty
@@ -36,23 +36,34 @@ IDENTITY_FILE = "io.cloche.uuid"
 class IntrospectionService:
     """Says who the server is, and what it has.
 
-    root: where the identity that outlives restarts is kept. parts: the plug-ins.
+    root: where the identity that outlives restarts is kept. parts: the plug-ins. more: gives those that
+    installed packages bring; it is asked, in a thread, when somebody wants to know.
     """
 
     SERVICE = INTROSPECTION
 
-    def __init__(self, root: str, parts: Sequence[Plugin]) -> None:
+    def __init__(
+        self, root: str, parts: Sequence[Plugin], more: Callable[[], Sequence[Plugin]] = tuple
+    ) -> None:
         self._uuid = identity(root)
         self._plugins = parts
+        self._more = more
+        self._all: tuple[Plugin, ...] = ()
 
-    def plugins(self, call: Call, request: PluginsRequest) -> PluginsResponse:
+    async def plugins(self, call: Call, request: PluginsRequest) -> PluginsResponse:
         """The parts that the filters choose."""
         chosen = filters.parse(request.filters)
-        return PluginsResponse(plugins=[each for each in self._plugins if chosen.matches(fields(each))])
+        found = await self._looked_up(call)
+        return PluginsResponse(plugins=[each for each in found if chosen.matches(fields(each))])
+
+    async def _looked_up(self, call: Call) -> tuple[Plugin, ...]:
+        if not self._all:
+            self._all = (*self._plugins, *await call.run(self._more, lane="plugins"))
+        return self._all
 
     async def plugin_info(self, call: Call, request: PluginInfoRequest) -> PluginInfoResponse:
         """One part; of the runtimes, what one says of itself that the options name."""
-        for each in self._plugins:
+        for each in await self._looked_up(call):
             if (each.type, each.id) == (request.type, request.id):
                 asked = request.options
                 extra = None

@@ -7,8 +7,11 @@ import os
 from cloche.engine.tasks.runtimes import DEFAULT
 from cloche.spec import filters
 from cloche.spec.platform import of_machine
+from cloche.store import entry_points
 from cloche.wire.messages import introspection as messages
 from cloche.wire.messages.types import Platform
+from cloche.wire.status import UNKNOWN
+from cloche.wire.ttrpc import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,6 +129,26 @@ def plugins(root: str, proxied: Sequence[Proxied] = ()) -> tuple[messages.Plugin
     ]
     found += [_plugin(_SERVICE, name, requires=(_METADATA,)) for name in _SERVICES.values()]
     found += [_plugin(_GRPC, name, requires=(_SERVICE,)) for name in sorted((*_SERVICES, *_GRPC_ONLY))]
+    return tuple(found)
+
+
+def brought() -> tuple[messages.Plugin, ...]:
+    """Those that installed packages bring; one that cannot be imported is there with the reason."""
+    kinds = {
+        entry_points.SNAPSHOTTERS: _SNAPSHOTTER,
+        entry_points.DIFFERS: _DIFFER,
+        entry_points.RUNTIMES: _RUNTIME,
+    }
+    found = []
+    for group, kind in kinds.items():
+        for name in entry_points.names(group):
+            part = entry_points.part(group, name)
+            if part is None:
+                continue
+            plugin = _plugin(kind, name, exports=part.exports, capabilities=part.capabilities)
+            if part.error:
+                plugin.init_err = Status(code=UNKNOWN, message=part.error)
+            found.append(plugin)
     return tuple(found)
 
 

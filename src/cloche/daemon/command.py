@@ -126,9 +126,12 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
 def _differs(configuration: Config, proxies: Sequence[ProxyPlugin]) -> tuple[str, ...]:
     """The differs that are asked, in this order. Raises InvalidArgument for one that is not there."""
     from cloche.daemon.proxy_plugins import DIFF, OWN_DIFFER
+    from cloche.store import entry_points
 
     names = tuple(configuration.plugin(config_tables.DIFFS)["default"])
     known = (OWN_DIFFER, *(each.name for each in proxies if each.kind == DIFF))
+    if set(names) - set(known):
+        known += entry_points.names(entry_points.DIFFERS)
     for name in names:
         if name not in known:
             raise InvalidArgument(

@@ -7,7 +7,7 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from cloche.wire.messages.introspection import Plugin
 
@@ -37,10 +37,21 @@ class Selection(Record):
             name = words[2]
         return not {f"{_GRPC}.{name}", f"{_SERVICE}.{name}-service"} & self.disabled
 
-    def chosen(self, plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
-        """The plug-ins that are wanted. Raises FailedPrecondition where a required one is not there."""
-        found = tuple(each for each in plugins if f"{each.type}.{each.id}" not in self.disabled)
+    def wanted(self, plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
+        """Those of some plug-ins that are not disabled."""
+        return tuple(each for each in plugins if f"{each.type}.{each.id}" not in self.disabled)
+
+    def chosen(
+        self, plugins: Iterable[Plugin], more: Callable[[], Iterable[Plugin]] = tuple
+    ) -> tuple[Plugin, ...]:
+        """The plug-ins that are wanted. Raises FailedPrecondition where a required one is not there.
+
+        more: gives others, which are asked for only where one of them may be required.
+        """
+        found = self.wanted(plugins)
         names = {f"{each.type}.{each.id}" for each in found}
+        if set(self.required) - names:
+            names |= {f"{each.type}.{each.id}" for each in self.wanted(more()) if each.init_err is None}
         for name in self.required:
             if name not in names:
                 why = "is disabled as well" if name in self.disabled else "is not there"

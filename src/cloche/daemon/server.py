@@ -22,6 +22,7 @@ from cloche.api.introspection import IntrospectionService
 from cloche.api.leases import Leases
 from cloche.api.mount_manager import Mounts
 from cloche.api.namespaces import Namespaces
+from cloche.api.plugins import brought as brought_plugins
 from cloche.api.plugins import plugins
 from cloche.api.reflection import ReflectionService
 from cloche.api.sandbox_controller import SandboxController
@@ -37,10 +38,10 @@ from cloche.daemon import tcp
 from cloche.daemon.attention import attentive_loop
 from cloche.daemon.collecting import Collector
 from cloche.daemon.connections import Connections
+from cloche.daemon.differs import Differs, RemoteDiffer, brought
 from cloche.daemon.following import follow_others
 from cloche.daemon.lanes import Lanes
 from cloche.daemon.lending import Lent
-from cloche.daemon.proxied_diffs import ProxiedDiffs
 from cloche.daemon.proxies import ProxiedSnapshots
 from cloche.daemon.proxy_plugins import CONTENT, DIFF, OWN_DIFFER, SNAPSHOT, ProxyPlugin
 from cloche.daemon.restarting import INTERVAL_S, Monitor
@@ -123,7 +124,7 @@ class Server:
     def __init__(self, places: Places) -> None:
         """Raises FailedPrecondition where a part is required that is not there."""
         self._places = places
-        self._plugins = places.selection.chosen(plugins(places.root, places.proxies))
+        self._plugins = places.selection.chosen(plugins(places.root, places.proxies), brought_plugins)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises FailedPrecondition where another serves this state."""
@@ -242,7 +243,9 @@ class Server:
             streaming,
             Transfer(host, streaming, self._places.hosts_dir),
             VersionService(),
-            IntrospectionService(self._places.root, self._plugins),
+            IntrospectionService(
+                self._places.root, self._plugins, lambda: self._places.selection.wanted(brought_plugins())
+            ),
             HealthService(lambda: {service.full_name for service in services}),
         ):
             if self._places.selection.serves(each.SERVICE.full_name):
@@ -254,12 +257,23 @@ class Server:
     def _stored(self, host: Host) -> tuple[Any, ...]:
         """Content, diffs and snapshots: what may be with others."""
         snapshots, diffs = Snapshots(host), Diff(host)
-        snapshotters, differs = self._addresses(SNAPSHOT), self._addresses(DIFF)
+        snapshotters = self._addresses(SNAPSHOT)
         return (
             ContentElsewhere(host) if host.all().content.blocks else Content(host),
-            ProxiedDiffs(diffs, self._places.differs, differs) if differs else diffs,
+            diffs if self._places.differs == (OWN_DIFFER,) else Differs(self._differs(host, diffs)),
             ProxiedSnapshots(host, snapshots, snapshotters) if snapshotters else snapshots,
         )
+
+    def _differs(self, host: Host, own: Diff) -> dict[str, Diff | RemoteDiffer]:
+        addresses = self._addresses(DIFF)
+        return {
+            name: own
+            if name == OWN_DIFFER
+            else RemoteDiffer(addresses[name])
+            if name in addresses
+            else Diff(host, partial(brought, name))
+            for name in self._places.differs
+        }
 
     def _lend(self, host: Host, connections: Connections) -> list[Listener]:
         """Listen for another containerd that has parts of us."""

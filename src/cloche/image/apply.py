@@ -6,7 +6,7 @@ import os
 
 from cloche.errors import InvalidArgument
 from cloche.image import inherit, layer
-from cloche.image.layer import LayerResult
+from cloche.image.layer import LayerLimits, LayerResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,13 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def apply_to(
-    mounts: Sequence[Mount], stream: Source, *, name: str = "layer", sync: bool = False
+    mounts: Sequence[Mount],
+    stream: Source,
+    *,
+    name: str = "layer",
+    sync: bool = False,
+    diff_id: str | None = None,
+    limits: LayerLimits | None = None,
 ) -> LayerResult:
     """Extract a layer where the mounts, given by a snapshotter, would show it; nothing is mounted to be seen.
 
@@ -32,7 +38,14 @@ def apply_to(
     root = os.open(upper, _DIRECTORY) if upper else _shown(mounts)
     try:
         overlay = bool(lowers)
-        result = layer.apply(stream, root, whiteouts="overlay" if overlay else "remove", layer=name)
+        result = layer.apply(
+            stream,
+            root,
+            whiteouts="overlay" if overlay else "remove",
+            diff_id=diff_id,
+            limits=limits,
+            layer=name,
+        )
         if overlay:
             inherit.complete(upper, lowers, result)
         if sync:

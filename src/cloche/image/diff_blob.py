@@ -1,23 +1,20 @@
-"""A difference between two file systems as a blob of the content store."""
+"""A difference between two file systems as a layer, compressed as its media type says."""
 
 from __future__ import annotations
 
-import os
 from hashlib import sha256
 
 from cloche.errors import Unimplemented
 from cloche.image.diff import difference
 from cloche.image.diff_layer import write_layer
 from cloche.spec import image as documents
-from cloche.spec.image import Descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from cloche.spec.mount import Mount
-    from cloche.store.content import ContentStore
 
     class Compressor(Protocol):
         """What takes bytes and gives fewer."""
@@ -30,41 +27,25 @@ if TYPE_CHECKING:
 _GZIP_WINDOW = 31  # a window of 32 KiB, and gzip's header
 
 
-def store_difference(
-    lower: Sequence[Mount],
-    upper: Sequence[Mount],
-    *,
-    content: ContentStore,
-    media_type: str = "",
-    ref: str = "",
-) -> tuple[Descriptor, str]:
-    """Write what `upper` shows and `lower` does not as a layer; its descriptor and its diff id.
+def written_difference(
+    lower: Sequence[Mount], upper: Sequence[Mount], media_type: str, write: Callable[[bytes], object]
+) -> str:
+    """Write what `upper` shows and `lower` does not as a layer; returns its diff id.
 
-    media_type: OCI's or Docker's of a layer; empty for OCI's with gzip. ref: the ingest's name.
-    Raises Unimplemented for another media type.
+    media_type: OCI's or Docker's of a layer. Raises Unimplemented for another one.
     """
-    media_type = media_type or documents.OCI_LAYER_GZIP
     compressor = _compressor(media_type)
     plain = sha256()
-    with content.writer(ref or f"diff {os.getpid()} {os.urandom(8).hex()}") as ingest:
-        if ingest.offset:
-            ingest.restart()
 
-        def write(data: bytes) -> None:
-            plain.update(data)
-            if packed := compressor.compress(data):
-                ingest.write(packed)
+    def pack(data: bytes) -> None:
+        plain.update(data)
+        if packed := compressor.compress(data):
+            write(packed)
 
-        try:
-            with difference(upper, lower) as found:
-                write_layer(found, write)
-            ingest.write(compressor.flush())
-            size = ingest.offset
-            digest = ingest.commit()
-        except BaseException:
-            ingest.abort()
-            raise
-    return Descriptor(media_type, digest, size), f"sha256:{plain.hexdigest()}"
+    with difference(upper, lower) as found:
+        write_layer(found, pack)
+    write(compressor.flush())
+    return f"sha256:{plain.hexdigest()}"
 
 
 class _Plain:

@@ -14,12 +14,13 @@ second finds the first's snapshots there. Snapshotters that copy take the layers
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from fcntl import LOCK_EX, flock, ioctl
 from sys import byteorder
 
 from cloche.errors import AlreadyExists, InvalidArgument
 from cloche.image import inherit, layer
-from cloche.image.apply import upper_of
+from cloche.image.apply import apply_to, upper_of
 from cloche.image.layertree import remove
 from cloche.image.processors import NONE
 from cloche.spec import image as documents
@@ -27,9 +28,10 @@ from cloche.spec.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from cloche.image.layer import LayerLimits, LayerResult, Style
+    from cloche.image.compression import Source
+    from cloche.image.layer import LayerLimits, LayerResult
     from cloche.image.processors import Processors
     from cloche.spec.image import Descriptor, ImageConfig, Manifest
     from cloche.store.content import ContentStore
@@ -49,6 +51,11 @@ class Step(Record):
     diff_id: str
     chain_id: str
     parent: str
+
+    @property
+    def title(self) -> str:
+        """Its name in messages."""
+        return f"layer {self.blob.digest}"
 
 
 def unpack(
@@ -173,30 +180,29 @@ class Unpacking:
             return
         directory = _Directory(self._snapshotter.root)
         self._extracted[step.chain_id] = directory
-        directory.result = self._apply(step, directory.fs, "overlay")
-
-    def _apply(self, step: Step, path: str, whiteouts: Style) -> LayerResult:
-        name = f"layer {step.blob.digest}"
-        blob = open(self._content.open(step.blob.digest), "rb", buffering=0)
-        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(directory.fs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with self._processors.opened(
-                blob, step.blob.media_type, layer=name, limits=self._limits
-            ) as stream:
-                result = layer.apply(
-                    stream,
-                    root,
-                    whiteouts=whiteouts,
-                    diff_id=step.diff_id,
-                    limits=self._limits,
-                    layer=name,
+            with self._opened(step) as stream:
+                directory.result = layer.apply(
+                    stream, root, diff_id=step.diff_id, limits=self._limits, layer=step.title
                 )
         finally:
             os.close(root)
-            blob.close()
+        self._tell(step)
+
+    @contextmanager
+    def _opened(self, step: Step) -> Iterator[Source]:
+        with (
+            open(self._content.open(step.blob.digest), "rb", buffering=0) as blob,
+            self._processors.opened(
+                blob, step.blob.media_type, layer=step.title, limits=self._limits
+            ) as stream,
+        ):
+            yield stream
+
+    def _tell(self, step: Step) -> None:
         if self._done is not None:
             self._done(step.blob.digest)
-        return result
 
     def _commit_overlay(self, tx: WriteTransaction, step: Step, directory: _Directory) -> None:
         """Prepare a snapshot, put the extracted directory in the place of its empty one, and commit."""
@@ -216,7 +222,9 @@ class Unpacking:
         with self._metadata.write() as tx:
             mounts = self._snapshotter.prepare(tx, key, step.parent or None)
         try:
-            self._apply(step, mounts[0].source, "remove")
+            with self._opened(step) as stream:
+                apply_to(mounts, stream, name=step.title, diff_id=step.diff_id, limits=self._limits)
+            self._tell(step)
             if durable:
                 self._snapshotter.sync()
             with self._metadata.write() as tx:

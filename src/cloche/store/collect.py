@@ -13,11 +13,11 @@ with the sweep, blobs that they keep would be in the trash.
 
 from __future__ import annotations
 
-from cloche.errors import NotFound
+from cloche.errors import NotFound, Unavailable
 from cloche.spec.record import Record
 from cloche.store import clock, containers, faults, leases
 from cloche.store.references import Documents, Graph
-from cloche.store.snapshots.open import NAMES, snapshotter
+from cloche.store.snapshots.open import of_root, snapshotter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def collect(store: Store, *, released: Iterable[str] = (), grace_ns: int = GRACE
         content = sweep.content(blobs)
         sweep.rows(blobs, content)
         held = _leased_ingests(tx)
-    for name in NAMES:
-        snapshotter(name, store.root).purge()
+    for each in of_root(store.root):
+        each.purge()
     store.content.purge()
     return Collected(
         leases=over,
@@ -105,8 +105,8 @@ def _end_leases(store: Store) -> tuple[str, ...]:
         for lease in over:
             leases.delete(tx, lease.namespace, lease.id)
         named = frozenset(lease.owner for lease in leases.list(tx))
-        for name in NAMES:
-            snapshotter(name, store.root).cleanup(tx)
+        for each in of_root(store.root):
+            each.cleanup(tx)
     leases.sweep_owners(store.leases, named)
     faults.point("collect.leases")
     return tuple(lease.id for lease in over)
@@ -161,7 +161,7 @@ class _Sweep:
                 continue
             try:
                 snapshotter(name, self._store.root, namespace).remove(self._tx, key)
-            except NotFound:  # of a snapshotter that this build does not have
+            except (NotFound, Unavailable):  # of a snapshotter that is not installed, or does not work
                 continue
             gone.append((namespace, name, key))
         return tuple(gone)

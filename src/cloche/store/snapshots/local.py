@@ -55,9 +55,9 @@ class LocalSnapshotter:
         Raises AlreadyExists, NotFound for the parent, InvalidArgument when that is not committed.
         """
         snapshot = self._table.create(tx, ACTIVE, key, parent, labels)
-        self._make(tx, key, snapshot)
+        self.make(tx, key, snapshot)
         faults.point("snapshot.prepared")
-        return self._mounts(snapshot)
+        return self.shown(snapshot)
 
     def view(
         self,
@@ -68,8 +68,8 @@ class LocalSnapshotter:
     ) -> tuple[Mount, ...]:
         """As `prepare`, but to read only; a view is removed and never committed."""
         snapshot = self._table.create(tx, VIEW, key, parent, labels)
-        self._make(tx, key, snapshot)
-        return self._mounts(snapshot)
+        self.make(tx, key, snapshot)
+        return self.shown(snapshot)
 
     def mounts(self, tx: Transaction, key: str) -> tuple[Mount, ...]:
         """What to mount for an active snapshot or a view.
@@ -81,8 +81,8 @@ class LocalSnapshotter:
             from cloche.errors import FailedPrecondition
 
             raise FailedPrecondition(f"snapshot {key!r}: is committed: make a view of it to mount it")
-        self._require_ready(key, snapshot)
-        return self._mounts(snapshot)
+        self.require_ready(key, snapshot)
+        return self.shown(snapshot)
 
     def commit(
         self,
@@ -99,7 +99,7 @@ class LocalSnapshotter:
         Raises NotFound, AlreadyExists for the name, FailedPrecondition unless it is active.
         """
         snapshot = self._table.committable(tx, name, key)
-        self._require_ready(key, snapshot)
+        self.require_ready(key, snapshot)
         self._table.commit(tx, snapshot, name, labels, usage)
         faults.point("snapshot.committed")
 
@@ -108,7 +108,7 @@ class LocalSnapshotter:
 
         Raises NotFound, FailedPrecondition while another snapshot has it as its parent.
         """
-        path = self._directory(self._table.remove(tx, key).id)
+        path = self.directory(self._table.remove(tx, key).id)
         tx.after_commit(lambda: self._discard(path))
 
     def stat(self, tx: Transaction, key: str) -> Info:
@@ -140,7 +140,7 @@ class LocalSnapshotter:
 
         snapshot = self._table.get(tx, key)
         try:
-            return disk_usage(self._content(snapshot))
+            return disk_usage(self.tree(snapshot))
         except FileNotFoundError:
             return Usage(0, 0)
 
@@ -183,7 +183,7 @@ class LocalSnapshotter:
         """Delete what was moved aside; returns how many trees are in use and had to stay."""
         return trash.empty(self._trash)
 
-    def _directory(self, number: int) -> str:
+    def directory(self, number: int) -> str:
         return f"{self.root}/snapshots/{number}"
 
     def _discard(self, path: str) -> None:
@@ -197,7 +197,7 @@ class LocalSnapshotter:
         except FileNotFoundError:
             return []
 
-    def _make_directory(self, path: str, mode: int) -> None:
+    def make_directory(self, path: str, mode: int) -> None:
         """Make a snapshot's directory; one that a crash left there makes room."""
         try:
             os.mkdir(path, mode)
@@ -209,19 +209,19 @@ class LocalSnapshotter:
             os.makedirs(f"{self.root}/snapshots", mode=0o700, exist_ok=True)
             os.mkdir(path, mode)
 
-    def _make(self, tx: WriteTransaction, key: str, snapshot: Snapshot) -> None:
+    def make(self, tx: WriteTransaction, key: str, snapshot: Snapshot) -> None:
         """Make the directory of a new snapshot, to be undone with the transaction."""
         raise NotImplementedError
 
-    def _content(self, snapshot: Snapshot) -> str:
+    def tree(self, snapshot: Snapshot) -> str:
         """The tree that counts as a snapshot's own."""
         raise NotImplementedError
 
-    def _mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
+    def shown(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         """What shows an active snapshot or a view."""
         raise NotImplementedError
 
-    def _require_ready(self, key: str, snapshot: Snapshot) -> None:
+    def require_ready(self, key: str, snapshot: Snapshot) -> None:
         """Raise when an active snapshot is not there whole."""
 
 

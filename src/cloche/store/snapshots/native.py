@@ -34,12 +34,12 @@ class Native(LocalSnapshotter):
     def __init__(self, root: str, name: str = "native", *, namespace: str = "default") -> None:
         super().__init__(root, name, namespace=namespace)
 
-    def _make(self, tx: WriteTransaction, key: str, snapshot: Snapshot) -> None:
+    def make(self, tx: WriteTransaction, key: str, snapshot: Snapshot) -> None:
         if snapshot.kind == VIEW and snapshot.parents:
             return  # shows its parent
         if not snapshot.parents:
-            directory = self._directory(snapshot.id)
-            self._make_directory(directory, 0o755)
+            directory = self.directory(snapshot.id)
+            self.make_directory(directory, 0o755)
             os.chmod(directory, 0o755)  # noqa: S103 - the container's own root
             tx.on_rollback(lambda: os.rmdir(directory))
             return
@@ -54,11 +54,11 @@ class Native(LocalSnapshotter):
             with metadata.read() as tx:
                 wanted = self._is(tx, key, snapshot)
             if wanted:
-                copy_tree(self._directory(snapshot.parents[0]), filling.path, exact=True)
+                copy_tree(self.directory(snapshot.parents[0]), filling.path, exact=True)
                 faults.point("snapshot.copied")
             with metadata.write() as tx:
                 if self._is(tx, key, snapshot):
-                    os.rename(filling.path, self._directory(snapshot.id))
+                    os.rename(filling.path, self.directory(snapshot.id))
         except BaseException:
             with metadata.write() as tx:
                 if self._is(tx, key, snapshot):
@@ -72,16 +72,16 @@ class Native(LocalSnapshotter):
         """Whether nobody has removed the snapshot meanwhile."""
         return self._table.exists(tx, key) and self._table.get(tx, key).id == snapshot.id
 
-    def _mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
+    def shown(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         shown = snapshot.parents[0] if snapshot.kind == VIEW and snapshot.parents else snapshot.id
         mode = "rw" if snapshot.kind == ACTIVE else "ro"
-        return (Mount("bind", self._directory(shown), (mode, "rbind")),)
+        return (Mount("bind", self.directory(shown), (mode, "rbind")),)
 
-    def _content(self, snapshot: Snapshot) -> str:
-        return self._directory(snapshot.id)
+    def tree(self, snapshot: Snapshot) -> str:
+        return self.directory(snapshot.id)
 
-    def _require_ready(self, key: str, snapshot: Snapshot) -> None:
-        if snapshot.kind != ACTIVE or os.path.isdir(self._directory(snapshot.id)):
+    def require_ready(self, key: str, snapshot: Snapshot) -> None:
+        if snapshot.kind != ACTIVE or os.path.isdir(self.directory(snapshot.id)):
             return
         if local.is_being_filled(self._new(snapshot.id)):
             raise Unavailable(f"snapshot {key!r}: is still being copied: try again")
@@ -92,7 +92,7 @@ class Native(LocalSnapshotter):
 
     def make_new(self, path: str) -> None:
         """Make the directory that a copy is made in."""
-        self._make_directory(path, 0o700)
+        self.make_directory(path, 0o700)
 
 
 class _Filling:

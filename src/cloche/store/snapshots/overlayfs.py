@@ -32,11 +32,11 @@ class Overlayfs(LocalSnapshotter):
         super().__init__(root, name, namespace=namespace)
         self._options: tuple[str, ...] | None = None
 
-    def _make(self, tx: WriteTransaction, key: str, snapshot: Snapshot) -> None:
+    def make(self, tx: WriteTransaction, key: str, snapshot: Snapshot) -> None:
         if snapshot.kind == VIEW and snapshot.parents:
             return  # shows its parents, and has nothing of its own
-        directory = self._directory(snapshot.id)
-        self._make_directory(directory, 0o700)
+        directory = self.directory(snapshot.id)
+        self.make_directory(directory, 0o700)
         tx.on_rollback(lambda: _remove_empty(directory))
         os.mkdir(f"{directory}/fs", 0o755)
         if snapshot.kind == ACTIVE:
@@ -46,7 +46,7 @@ class Overlayfs(LocalSnapshotter):
         else:
             os.chmod(f"{directory}/fs", 0o755)  # noqa: S103 - the container's own root
 
-    def _mounts(self, snapshot: Snapshot) -> tuple[Mount, ...]:
+    def shown(self, snapshot: Snapshot) -> tuple[Mount, ...]:
         own = self._upper(snapshot.id)
         if not snapshot.parents:
             return (Mount("bind", own, ("rw" if snapshot.kind == ACTIVE else "ro", "rbind")),)
@@ -55,11 +55,11 @@ class Overlayfs(LocalSnapshotter):
             return (Mount("bind", lower[0], ("ro", "rbind")),)
         writable: tuple[str, ...] = ()
         if snapshot.kind == ACTIVE:
-            writable = (f"workdir={self._directory(snapshot.id)}/work", f"upperdir={own}")
+            writable = (f"workdir={self.directory(snapshot.id)}/work", f"upperdir={own}")
         options = (*writable, "lowerdir=" + ":".join(lower), *self._kernel_options())
         return (Mount("overlay", "overlay", options),)
 
-    def _content(self, snapshot: Snapshot) -> str:
+    def tree(self, snapshot: Snapshot) -> str:
         return self._upper(snapshot.id)
 
     def _upper(self, number: int) -> str:
