@@ -55,7 +55,7 @@ def read(one: Processor | Processors, data: bytes, media_type: str = ODD, **more
         with all_of_them.opened(io.BytesIO(data), media_type, layer="layer x", **more) as source:  # type: ignore[arg-type]  # handed on
             return b"".join(iter(lambda: source.read(1000), b""))
     finally:
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_layer_goes_through_the_program_for_its_type() -> None:
