@@ -6,7 +6,7 @@
 | cloche.differs | image.differs.Differ: an object, or a class without arguments | diff-service's `default` |
 | cloche.runtimes | engine.tasks.runtimes.Runtime: an object, or a class without arguments | its name |
 
-To look takes some 20 ms, so nobody does on the way of a command that names none of them. One that cannot be
+To look takes some 40 ms, so nobody does on the way of a command that names none of them. One that cannot be
 imported is an error for those who ask for it, and nobody else's.
 """
 
