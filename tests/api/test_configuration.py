@@ -16,6 +16,7 @@ from cloche.errors import ResourceExhausted
 from cloche.wire.messages.images import IMAGES, CreateImageRequest, Image, ListImagesRequest
 from cloche.wire.messages.types import Descriptor
 from tests import leftovers, peers
+from tests.api.conftest import IMAGE
 from tests.daemons import Cloched, Registry
 
 
@@ -118,3 +119,59 @@ def test_verifiers_are_asked_before_an_image_is_pulled(
         assert pull().returncode == 0
         assert not (tmp_path / "passed-over").exists()
         assert reference in daemon.ok("images", "ls", "-q")
+
+
+def test_the_daemon_and_its_shims_work_as_they_are_told(archive: Path, tmp_path: Path, name: str) -> None:
+    runtime = tmp_path / "runtime"
+    runtime.write_text(
+        f'#!/bin/sh\necho "$COLOUR $TMPDIR" > {tmp_path}/told\nexec {peers.command("cloche-runc")} "$@"\n'
+    )
+    runtime.chmod(0o755)
+    text = f"""temp = "{tmp_path}/temp"
+[debug]
+format = "json"
+[plugins."io.containerd.shim.v1.manager"]
+env = ["COLOUR=green", "TTRPC_ADDRESS=/nowhere"]
+[plugins."io.containerd.gc.v1.scheduler"]
+startup_delay = "0s"
+pause_threshold = 0.0
+[plugins."io.containerd.transfer.v1.local"]
+max_concurrent_downloads = 0
+max_concurrent_uploaded_layers = 1
+[plugins."io.containerd.service.v1.diff-service"]
+sync_fs = true
+"""
+    with configured(text) as daemon:
+        daemon.ok("images", "import", str(archive))
+        done = daemon.run("run", "--rm", "--runc-binary", str(runtime), IMAGE, name, "echo", "told")
+        assert done.stdout == "told\n", done.stderr
+        assert (tmp_path / "told").read_text() == f"green {tmp_path}/temp\n"
+        assert (tmp_path / "temp").is_dir()
+        told = [json.loads(line) for line in daemon.log_path.read_text().splitlines()]
+        assert {"level", "msg", "time"} <= set(told[0])
+        assert not any("has no effect" in line["msg"] for line in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[debug]\nformat = "xml"', "debug.format: text or json is needed, not 'xml'"),
+        ('[plugins."io.containerd.shim.v1.manager"]\nenv = ["COLOUR"]', "'COLOUR': must be NAME=VALUE"),
+        ('[plugins."io.containerd.monitor.container.v1.restart"]\ninterval = "0s"', "must be above 0"),
+        (
+            '[plugins."io.containerd.service.v1.diff-service"]\ndefault = ["erofs"]',
+            "there is no differ 'erofs', only walking",
+        ),
+        ('[plugins."io.containerd.service.v1.diff-service"]\ndefault = []', "at least one differ is needed"),
+        ('[stream_processors.a]\naccepts = ["x"]\nreturns = "y"', "stream_processors.a.path: is needed"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(tmp_path: Path, text: str, says: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f"version = 4\n{text}\n")
+    places = ["--root", f"{tmp_path}/root", "--state", f"{tmp_path}/state", "--config", str(config)]
+    command = [peers.command("cloched"), *places]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert says in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "root").exists()

@@ -156,10 +156,10 @@ def test_unknown_keys_are_named_and_ignored(tmp_path: Path) -> None:
 
 def test_what_is_not_acted_on_is_said_only_where_it_matters(tmp_path: Path) -> None:
     nri = "[plugins.'io.containerd.nri.v1.nri']\ndisable = true\nplugin_path = '/opt/nri/plugins'\n"
-    text = "version = 4\ntemp = '/t'\n" + nri
+    text = "version = 4\n[cgroup]\npath = '/c'\n" + nri
     loaded = config.load(write(tmp_path / "config.toml", text))
     assert loaded.warnings == (
-        "temp has no effect yet",
+        "cgroup.path has no effect yet",
         "plugins.'io.containerd.nri.v1.nri'.disable has no effect yet",
     )
 

@@ -26,12 +26,16 @@ UNCOMPRESSED_LABEL = "containerd.io/uncompressed"
 
 
 class Diff:
-    """The service with one differ. differ: gives it when it is needed; None for our own, `walking`."""
+    """The service with one differ. differ: gives it when it is needed; None for our own, `walking`.
+
+    sync: whether layers are on disk before clients are told, though they do not ask for it.
+    """
 
     SERVICE = messages.DIFF
 
-    def __init__(self, host: Host, differ: Callable[[], Differ] | None = None) -> None:
+    def __init__(self, host: Host, differ: Callable[[], Differ] | None = None, *, sync: bool = False) -> None:
         self._host = host
+        self._sync = sync
         self._differ = differ or (lambda: Walking(host.all().processors))
 
     async def apply(self, call: Call, request: messages.ApplyRequest) -> messages.ApplyResponse:
@@ -78,7 +82,7 @@ class Diff:
                 raise NotFound(f"content {sent.digest}: not found")
         layer = documents.Descriptor(sent.media_type, sent.digest, sent.size, dict(sent.annotations))
         payloads = {key: value.encode() for key, value in request.payloads.items()}
-        mounts = from_messages(request.mounts)
+        mounts, sync = from_messages(request.mounts), request.sync_fs or self._sync
         with open(context.content.open(sent.digest), "rb", buffering=0) as blob:
-            result = self._differ().apply(layer, blob, mounts, payloads=payloads, sync=request.sync_fs)
+            result = self._differ().apply(layer, blob, mounts, payloads=payloads, sync=sync)
         return Descriptor(media_type=documents.OCI_LAYER, digest=result.diff_id, size=result.size)

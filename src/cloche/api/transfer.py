@@ -10,6 +10,7 @@ from cloche.api.transfer_progress import Told
 from cloche.errors import InvalidArgument, Unimplemented
 from cloche.image.credentials import Credentials
 from cloche.spec import platform as platforms
+from cloche.spec.record import Record
 from cloche.store import images as store
 from cloche.wire.messages import transfer as messages
 from cloche.wire.messages.google import Any, Empty
@@ -39,17 +40,30 @@ _TYPES: dict[str, type[Message]] = {
 }
 
 
-class Transfer:
-    """The service. What goes together: registry and store, stream and store, store and store.
+class TransferSettings(Record):
+    """hosts_dir: where registries are configured, "" for the usual places.
 
-    hosts_dir: where registries are configured, unless the client says.
+    downloads, uploads: how many layers of an image are on their way at once.
     """
+
+    hosts_dir: str = ""
+    downloads: int = 3
+    uploads: int = 3
+
+    def of(self, registry: messages.OCIRegistry) -> TransferSettings:
+        """With what a client says of a registry."""
+        told = registry.resolver.host_dir if registry.resolver else ""
+        return self.replace(hosts_dir=told) if told else self
+
+
+class Transfer:
+    """The service. What goes together: registry and store, stream and store, store and store."""
 
     SERVICE = TRANSFER
 
-    def __init__(self, host: Host, streaming: Streaming, hosts_dir: str = "") -> None:
+    def __init__(self, host: Host, streaming: Streaming, settings: TransferSettings | None = None) -> None:
         self._host = host
-        self._hosts_dir = hosts_dir
+        self._settings = settings or TransferSettings()
         self._streaming = streaming
 
     async def transfer(self, call: Call, request: TransferRequest) -> Empty:
@@ -94,8 +108,8 @@ class Transfer:
         auth = await self._credentials(call, source)
         told.say("fetching image content", name=source.reference)
         told.parent = destination.name or source.reference
-        place = _hosts_dir(source) or self._hosts_dir
-        image = await call.run(_pull, context, source, destination, auth, place, told, pool="pulls")
+        settings = self._settings.of(source)
+        image = await call.run(_pull, context, source, destination, auth, settings, told, pool="pulls")
         for row in await call.run(self._name, context, image, destination):
             told.say("saved", name=row.name, target=row.target)
         told.say(f"Completed pull from {source.reference}")
@@ -111,8 +125,8 @@ class Transfer:
         auth = await self._credentials(call, destination)
         told.say(f"Pushing to {destination.reference}")
         told.parent = destination.reference
-        place = _hosts_dir(destination) or self._hosts_dir
-        await call.run(_push, context, source, destination, auth, place, told, pool="pulls")
+        settings = self._settings.of(destination)
+        await call.run(_push, context, source, destination, auth, settings, told, pool="pulls")
         told.say(f"Completed push to {destination.reference}")
 
     async def _credentials(self, call: Call, registry: messages.OCIRegistry) -> Credentials | None:
@@ -240,16 +254,12 @@ def _plain_http(registry: messages.OCIRegistry) -> bool | None:
     return {"http": True, "https": False}.get(scheme)
 
 
-def _hosts_dir(registry: messages.OCIRegistry) -> str:
-    return registry.resolver.host_dir if registry.resolver else ""
-
-
 def _pull(
     context: Context,
     source: messages.OCIRegistry,
     destination: messages.ImageStore,
     auth: Credentials | None,
-    hosts_dir: str,
+    settings: TransferSettings,
     told: Progress,
 ) -> Image:
     from cloche.image.pull import pull
@@ -263,7 +273,8 @@ def _pull(
         platform=_platform(destination),
         auth=auth,
         plain_http=_plain_http(source),
-        hosts_dir=hosts_dir,
+        hosts_dir=settings.hosts_dir,
+        workers=settings.downloads,
         progress=told,
         owner=context.owner().name,
         verify=context.verifiers.check if context.verifiers else None,
@@ -276,7 +287,7 @@ def _push(
     source: messages.ImageStore,
     destination: messages.OCIRegistry,
     auth: Credentials | None,
-    hosts_dir: str,
+    settings: TransferSettings,
     told: Progress,
 ) -> None:
     from cloche.image.push import push
@@ -290,7 +301,8 @@ def _push(
         platform=_platform(source),
         auth=auth,
         plain_http=_plain_http(destination),
-        hosts_dir=hosts_dir,
+        hosts_dir=settings.hosts_dir,
+        workers=settings.uploads,
         progress=told,
     )
 

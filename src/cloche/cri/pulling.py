@@ -127,6 +127,7 @@ class Puller:
             hosts_dir=settings.hosts_dir,
             progress=pull.recorder,
             cancelled=pull.cancelled,
+            workers=settings.downloads,
         )
         labels = {images.MANAGED: "managed"}
         names = images.names(pull.reference, image.digest, image.id)

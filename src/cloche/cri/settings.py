@@ -48,7 +48,8 @@ class Settings(Record):
 
     root, state: the daemon's. handlers: by name. hosts_dir: where registries are configured, with colons
     between; "" for the usual places. logins: for pulls that bring none, by the registry's host.
-    pull_timeout_s: how long a pull may stand still. pinned: images that are not to be removed for room.
+    pull_timeout_s: how long a pull may stand still. downloads: layers of an image at once.
+    pinned: images that are not to be removed for room.
     pause_image: "" for a holder of our own. stats_period_s: how old what is told of disks may be.
     unset_seccomp: the profile for those who name none. apparmor: whether it is used.
     netns_directory: where pods' network namespaces are pinned. defaults: what every container gets.
@@ -65,6 +66,7 @@ class Settings(Record):
     hosts_dir: str = ""
     logins: Mapping[str, Credentials] = {}
     pull_timeout_s: float = 300.0
+    downloads: int = 3
     pinned: tuple[str, ...] = ()
     pause_image: str = ""
     stats_period_s: float = 10.0

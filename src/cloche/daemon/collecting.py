@@ -16,6 +16,7 @@ from cloche.engine.activations import Activations
 from cloche.engine.collection import collect as collect_orphans
 from cloche.engine.image_removal import collect_released
 from cloche.errors import ClocheError
+from cloche.spec.record import Record
 from cloche.store import leases
 
 TYPE_CHECKING = False
@@ -27,9 +28,25 @@ _log = logging.getLogger("cloche.gc")
 
 DELAY_S = 0.1
 LONGEST_REST_S = 30.0
-REST = 40
-"""How many times as long as a collection took there is none after it."""
+_LARGEST_SHARE = 0.5
 INTERVAL_S = 3600.0
+
+
+class CollectingSettings(Record):
+    """startup_delay_s: before the first collection. delay_s: from the reason for one until it begins.
+
+    share: how much of all time collections may take at most; there is a rest after each one.
+    """
+
+    startup_delay_s: float = DELAY_S
+    delay_s: float = 0.0
+    share: float = 0.02
+
+    def rest_s(self, took_s: float) -> float:
+        """How long there is none after one that took so long. A share of 0 asks for no rest, as there."""
+        if self.share <= 0:
+            return 0.0
+        return min(took_s * (1 / min(self.share, _LARGEST_SHARE) - 1), LONGEST_REST_S)
 
 
 class Collector:
@@ -38,7 +55,8 @@ class Collector:
     took: how long collections took. failures: of these, how many failed.
     """
 
-    def __init__(self, context: Context, lanes: Lanes) -> None:
+    def __init__(self, context: Context, lanes: Lanes, settings: CollectingSettings | None = None) -> None:
+        self._settings = settings or CollectingSettings()
         self._context = context
         self._lanes = lanes
         self._loop = asyncio.get_running_loop()
@@ -62,13 +80,13 @@ class Collector:
         self._wanted.set()
 
     async def _run(self) -> None:
-        rested = 0.0
+        rested = monotonic() + self._settings.startup_delay_s
         while True:
             try:
                 await asyncio.wait_for(self._wanted.wait(), INTERVAL_S)
             except TimeoutError:
                 pass
-            await asyncio.sleep(max(DELAY_S, rested - monotonic()))
+            await asyncio.sleep(max(DELAY_S, self._settings.delay_s, rested - monotonic()))
             self._wanted.clear()
             begun = monotonic()
             try:
@@ -78,7 +96,7 @@ class Collector:
                 _log.warning("cannot collect garbage: %s", error)
             ended = monotonic()
             self.took.add(ended - begun)
-            rested = ended + min(REST * (ended - begun), LONGEST_REST_S)
+            rested = ended + self._settings.rest_s(ended - begun)
 
     def _collect(self) -> None:
         released = tuple(self._released)

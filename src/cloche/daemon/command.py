@@ -8,7 +8,7 @@ import os
 import sys
 
 from cloche import __version__
-from cloche.daemon import config, config_command, config_tables
+from cloche.daemon import config, config_command, config_tables, log_format
 from cloche.engine.context import CONFIG_VARIABLE
 from cloche.errors import ClocheError, InvalidArgument
 
@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloche.api.transfer import TransferSettings
+    from cloche.daemon.collecting import CollectingSettings
     from cloche.daemon.config import Config
     from cloche.daemon.crio_config import Crio
     from cloche.daemon.measuring import MetricsSettings
@@ -63,7 +65,7 @@ def _serve(options: argparse.Namespace, configuration: Config, crio: Crio | None
     level = options.log_level or configuration.says("debug", "level") or "info"
     if level not in _LEVELS:
         raise InvalidArgument(f"debug.level: one of {', '.join(_LEVELS)} is needed, not {level!r}")
-    logging.basicConfig(level=_LEVELS[level], format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_format.begin(_LEVELS[level], configuration.says("debug", "format") or log_format.TEXT)
     logging.getLogger("hpack").setLevel(logging.INFO)
     for warning in configuration.warnings:
         _log.warning("%s", warning)
@@ -72,6 +74,9 @@ def _serve(options: argparse.Namespace, configuration: Config, crio: Crio | None
 
     places = _places(options, configuration, crio)
     _set_oom_score(configuration.values["oom_score"])
+    if temporary := configuration.values["temp"]:
+        os.makedirs(temporary, mode=0o700, exist_ok=True)
+        os.environ["TMPDIR"] = temporary
     if crio:
         crio.write_insecure(f"{places.state}/{INSECURE}")
     registries = old_registries(configuration)
@@ -116,7 +121,10 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
         differs=_differs(configuration, proxies),
         lent=(backend["address"], backend["uid"], backend["gid"]),
         message_limits=(grpc["max_recv_message_size"], grpc["max_send_message_size"]),
-        hosts_dir=configuration.plugin(config_tables.TRANSFER)["config_path"],
+        transfers=_transfers(configuration),
+        collecting=_collecting(configuration),
+        shim_environment=_shim_environment(configuration),
+        sync_diffs=configuration.plugin(config_tables.DIFFS)["sync_fs"],
         restart_interval_s=_restart_interval_s(configuration),
         metrics=_metrics(configuration),
         traces=_traces(configuration),
@@ -140,6 +148,40 @@ def _differs(configuration: Config, proxies: Sequence[ProxyPlugin]) -> tuple[str
     if not names:
         raise InvalidArgument(f"plugins.{config_tables.DIFFS}.default: at least one differ is needed")
     return names
+
+
+def _transfers(configuration: Config) -> TransferSettings:
+    from cloche.api.transfer import TransferSettings
+    from cloche.daemon.cri_settings import at_once
+
+    settings = configuration.plugin(config_tables.TRANSFER)
+    return TransferSettings(
+        settings["config_path"],
+        at_once(settings["max_concurrent_downloads"]),
+        at_once(settings["max_concurrent_uploaded_layers"]),
+    )
+
+
+def _collecting(configuration: Config) -> CollectingSettings:
+    from cloche.daemon.collecting import CollectingSettings
+
+    scheduler = config_tables.SCHEDULER
+    return CollectingSettings(
+        startup_delay_s=configuration.span_s(scheduler, "startup_delay"),
+        delay_s=configuration.span_s(scheduler, "schedule_delay"),
+        share=configuration.plugin(scheduler)["pause_threshold"],
+    )
+
+
+def _shim_environment(configuration: Config) -> dict[str, str]:
+    """Raises InvalidArgument for what is no variable."""
+    found = {}
+    for each in configuration.plugin(config_tables.SHIMS)["env"]:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise InvalidArgument(f"plugins.{config_tables.SHIMS}.env: {each!r}: must be NAME=VALUE")
+        found[name] = value
+    return found
 
 
 def _restart_interval_s(configuration: Config) -> float:

@@ -36,6 +36,7 @@ CGROUPS = "io.containerd.monitor.task.v1.cgroups"
 SCHEDULER = "io.containerd.gc.v1.scheduler"
 BACKEND = "io.cloche.server.v1.backend"
 DIFFS = "io.containerd.service.v1.diff-service"
+SHIMS = "io.containerd.shim.v1.manager"
 TRANSFER = "io.containerd.transfer.v1.local"
 VERIFIER = "io.containerd.image-verifier.v1.bindir"
 
@@ -259,7 +260,7 @@ PLUGINS: dict[str, Any] = {
     TTRPC: _LISTENER,
     DIFFS: {"default": ["walking"], "sync_fs": False},
     "io.containerd.service.v1.tasks-service": {"blockio_config_file": "", "rdt_config_file": ""},
-    "io.containerd.shim.v1.manager": {"env": [], "socket_dir": ""},
+    SHIMS: {"env": [], "socket_dir": ""},
     **{f"io.containerd.snapshotter.v1.{name}": keys for name, keys in _SNAPSHOTTERS.items()},
     OTLP: {"endpoint": Free(), "protocol": Free(), "insecure": Free()},
     TRANSFER: {
@@ -337,13 +338,20 @@ USED = (
     ("plugins", VERIFIER),
     ("stream_processors",),
     ("plugins", RESTART),
-    ("plugins", TRANSFER, "config_path"),
+    *(
+        ("plugins", TRANSFER, name)
+        for name in ("config_path", "max_concurrent_downloads", "max_concurrent_uploaded_layers")
+    ),
+    *(("plugins", SCHEDULER, name) for name in ("pause_threshold", "schedule_delay", "startup_delay")),
+    ("plugins", SHIMS, "env"),
     ("proxy_plugins",),
     ("plugins", BACKEND),
-    ("plugins", DIFFS, "default"),
+    ("plugins", DIFFS),
     ("plugins", GRPC, "max_recv_message_size"),
     ("plugins", GRPC, "max_send_message_size"),
     ("debug", "level"),
+    ("debug", "format"),
+    ("temp",),
     ("timeouts", CNI_TIMEOUT),
     ("timeouts", STAGE_TIMEOUT),
     ("plugins", GRPC, "address"),
@@ -364,6 +372,8 @@ USED = (
         for names in (
             ("snapshotter",),
             ("image_pull_progress_timeout",),
+            ("image_pull_with_sync_fs",),  # they always wait for the disk
+            ("max_concurrent_downloads",),
             ("stats_collect_period",),
             ("pinned_images",),
             ("registry",),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloche.daemon.crio_config import Crio
 
 _LAST_PORT = 65535
+_ANY_NUMBER = 1000
 INSECURE = "crio/hosts"
 """Below the daemon's state: hosts.toml files of the registries that a crio.conf calls insecure."""
 
@@ -61,6 +62,7 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
         defaults=crio.defaults if crio else Defaults(),
         hosts_dir=_hosts_directories(images["registry"]["config_path"], state, crio, registries),
         logins=registries.logins,
+        downloads=at_once(images["max_concurrent_downloads"]),
         pull_timeout_s=read_span(images["image_pull_progress_timeout"]),
         pinned=tuple(pinned.values()),
         pause_image=pause,
@@ -107,6 +109,11 @@ def _hosts_directories(given: str, state: str, crio: Crio | None, registries: Ol
     own = [f"{state}/{INSECURE}"] if crio and crio.insecure else []
     own += [f"{state}/{REGISTRIES}"] if registries.files else []
     return ":".join((*own, *directories(given))) if own else given
+
+
+def at_once(limit: int) -> int:
+    """How many of something at once: 0, and what is below it, stands for any number."""
+    return limit if limit > 0 else _ANY_NUMBER
 
 
 def _port(text: str) -> int:

@@ -30,13 +30,13 @@ from cloche.api.sandbox_store import SandboxStore
 from cloche.api.snapshots import Snapshots
 from cloche.api.streaming import Streaming
 from cloche.api.tasks import Tasks
-from cloche.api.transfer import Transfer
+from cloche.api.transfer import Transfer, TransferSettings
 from cloche.api.version import VersionService
 from cloche.cri.host import Host as CriHost
 from cloche.cri.service import Cri
 from cloche.daemon import tcp
 from cloche.daemon.attention import attentive_loop
-from cloche.daemon.collecting import Collector
+from cloche.daemon.collecting import CollectingSettings, Collector
 from cloche.daemon.connections import Connections
 from cloche.daemon.differs import Differs, RemoteDiffer, brought
 from cloche.daemon.following import follow_others
@@ -61,7 +61,7 @@ from cloche.wire.messages.reflection import REFLECTION_ALPHA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from cloche.cri.settings import Settings
@@ -87,7 +87,8 @@ class Places(Record):
     proxies: parts that are programs of their own. differs: who is asked, in this order.
     lent: the socket for another containerd that uses parts of ours, and its owner; "" for none.
     message_limits: bytes of a gRPC message that is taken, and sent.
-    hosts_dir: where registries are configured for transfers whose clients do not say.
+    transfers, collecting: how they are done. shim_environment: variables that shims have besides.
+    sync_diffs: whether layers that are applied are on disk before clients are told.
     restart_interval_s: how often containers are looked after.
     """
 
@@ -107,7 +108,10 @@ class Places(Record):
     differs: tuple[str, ...] = (OWN_DIFFER,)
     lent: tuple[str, int, int] = ("", 0, 0)
     message_limits: tuple[int, int] = (MESSAGE_LIMIT, MESSAGE_LIMIT)
-    hosts_dir: str = ""
+    transfers: TransferSettings = TransferSettings()
+    collecting: CollectingSettings = CollectingSettings()
+    shim_environment: Mapping[str, str] = {}
+    sync_diffs: bool = False
     restart_interval_s: float = INTERVAL_S
     metrics: MetricsSettings | None = None
     traces: TraceSettings | None = None
@@ -150,7 +154,7 @@ class Server:
         manager = self._tasks(host, connections)
         cri = self._cri(host, manager, connections)
         self._add_services(services, host, manager, cri)
-        collector = Collector(host.all(), lanes)
+        collector = Collector(host.all(), lanes, self._places.collecting)
         host.on_garbage = collector.request
         await manager.load()
         if cri is not None:
@@ -201,7 +205,9 @@ class Server:
             return await connections.lanes.run_in("general", lane, lambda: function(*arguments))
 
         places = self._places
-        daemon = Daemon(places.address, places.ttrpc_address, os.path.abspath(sys.argv[0]))
+        daemon = Daemon(
+            places.address, places.ttrpc_address, os.path.abspath(sys.argv[0]), places.shim_environment
+        )
         return TaskManager(places.root, places.state, daemon, publish=host.publish, run=run)
 
     def _cri(self, host: Host, manager: TaskManager, connections: Connections) -> Cri | None:
@@ -241,7 +247,7 @@ class Server:
             SandboxController(host, manager),
             events,
             streaming,
-            Transfer(host, streaming, self._places.hosts_dir),
+            Transfer(host, streaming, self._places.transfers),
             VersionService(),
             IntrospectionService(
                 self._places.root, self._plugins, lambda: self._places.selection.wanted(brought_plugins())
@@ -256,7 +262,7 @@ class Server:
 
     def _stored(self, host: Host) -> tuple[Any, ...]:
         """Content, diffs and snapshots: what may be with others."""
-        snapshots, diffs = Snapshots(host), Diff(host)
+        snapshots, diffs = Snapshots(host), Diff(host, sync=self._places.sync_diffs)
         snapshotters = self._addresses(SNAPSHOT)
         return (
             ContentElsewhere(host) if host.all().content.blocks else Content(host),
@@ -271,7 +277,7 @@ class Server:
             if name == OWN_DIFFER
             else RemoteDiffer(addresses[name])
             if name in addresses
-            else Diff(host, partial(brought, name))
+            else Diff(host, partial(brought, name), sync=self._places.sync_diffs)
             for name in self._places.differs
         }
 

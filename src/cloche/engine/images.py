@@ -235,6 +235,7 @@ class Images:
         hosts_dir: str = "",
         progress: Progress | None = None,
         cancelled: Event | None = None,
+        workers: int = 3,
     ) -> Image:
         """Fetch an image from its registry, and unpack it.
 
@@ -242,6 +243,7 @@ class Images:
         and HTTPS; None tries HTTP on this machine only. skip_verify: accept any TLS certificate.
         ca: PEM files trusted beside the system's. hosts_dir: where registries are configured, in place of
         /etc/containerd/certs.d and /etc/docker/certs.d. cancelled: set it to have the pull end soon.
+        workers: how many layers arrive at once.
         Raises NotFound, PermissionDenied, Unavailable and DataLoss as the registry gives cause, Cancelled.
         """
         from cloche.image.pull import pull
@@ -260,6 +262,7 @@ class Images:
             hosts_dir=hosts_dir,
             progress=progress,
             cancelled=cancelled,
+            workers=workers,
             owner=self._context.owner().name,
             verify=self._context.verifiers.check if self._context.verifiers else None,
             processors=self._context.processors,

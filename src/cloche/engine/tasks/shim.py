@@ -18,6 +18,7 @@ from cloche.wire.tracing import CLIENT, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from cloche.engine.tasks.bundle import Bundle
@@ -34,11 +35,15 @@ STATE_TIMEOUT_S = 2.0
 
 
 class Daemon(Record):
-    """What shims are told of the daemon. publisher: the program that takes events, for old shims."""
+    """What shims are told of the daemon. publisher: the program that takes events, for old shims.
+
+    environment: variables that they have besides our own.
+    """
 
     address: str
     ttrpc_address: str
     publisher: str = ""
+    environment: Mapping[str, str] = {}
 
 
 class Shim:
@@ -112,7 +117,9 @@ def _execute(bundle: Bundle, binary: str, daemon: Daemon, action: str, stdin: by
     words = [binary, "-namespace", bundle.namespace, "-address", daemon.address]
     words += ["-publish-binary", daemon.publisher, "-id", bundle.id]
     words += ["-bundle", bundle.path] if action == "delete" else []
-    environment = os.environ | {
+    environment = {
+        **os.environ,
+        **daemon.environment,
         "TTRPC_ADDRESS": daemon.ttrpc_address,
         "GRPC_ADDRESS": daemon.address,
         "NAMESPACE": bundle.namespace,
