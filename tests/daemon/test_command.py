@@ -48,7 +48,7 @@ def configured(tmp_path: Path, extra: str = "") -> str:
 
 
 def test_the_file_says_where_the_daemon_is(root: None, tmp_path: Path) -> None:
-    command = words("--config", configured(tmp_path, "[debug]\nlevel = 'warn'\nformat = 'json'\n"))
+    command = words("--config", configured(tmp_path, "[debug]\nlevel = 'warn'\nlog_trace_id = true\n"))
     with Daemon(command, tmp_path / "log", environment()) as daemon:
         daemon.wait_for(socket.AF_UNIX, f"{tmp_path}/b")
         assert os.stat(tmp_path / "a").st_gid == 12
@@ -64,7 +64,7 @@ def test_the_file_says_where_the_daemon_is(root: None, tmp_path: Path) -> None:
     assert not os.path.exists(tmp_path / "b")
     log = (tmp_path / "log").read_text()
     assert "config migrate" in log
-    assert "debug.format has no effect yet" in log
+    assert "debug.log_trace_id has no effect yet" in log
 
 
 def test_a_flag_goes_before_the_file(root: None, tmp_path: Path) -> None:
