@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from abc import abstractmethod
+from contextlib import suppress
 from struct import Struct
 from typing import cast
 
@@ -54,7 +55,15 @@ class Connections:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Take connections from a listening socket, which is ours from now on."""
-        self._acceptors.append(Acceptor(listener, lambda: protocol(self), tls))
+
+        def begin(connection: socket.socket) -> ServerProtocol:
+            begun = protocol(self)
+            if tls is None and (greeting := begun.greeting()):
+                with suppress(OSError):  # the client has gone already, as the transport will find
+                    connection.send(greeting)
+            return begun
+
+        self._acceptors.append(Acceptor(listener, begin, tls))
 
     def add(self, connection: ServerProtocol) -> None:
         """A connection is there."""
@@ -108,6 +117,10 @@ class ServerProtocol(Reading):
         self.peer: Peer | None = None
         self.paused = False
         self.transport: asyncio.Transport | None = None
+
+    def greeting(self) -> bytes:
+        """What a client is told before it has said anything."""
+        return b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: somebody has connected."""

@@ -93,4 +93,4 @@ def serve(address: str, measure: Callable[[], Awaitable[bytes]]) -> Acceptor:
         raise InvalidArgument(f"metrics address {address!r}: write it as HOST:PORT")
     host = host.removeprefix("[").removesuffix("]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return Acceptor(socket.create_server((host, int(port)), family=family), lambda: _Scrape(measure))
+    return Acceptor(socket.create_server((host, int(port)), family=family), lambda _: _Scrape(measure))

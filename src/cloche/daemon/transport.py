@@ -186,6 +186,10 @@ class GrpcProtocol(ServerProtocol):
         self._strangers: dict[int, int] = {}
         self.held = 0
 
+    def greeting(self) -> bytes:
+        """HTTP/2's: clients wait for the settings before they ask for anything."""
+        return self.connection.take()
+
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         self._receiving = True

@@ -87,7 +87,7 @@ class StreamingServer:
             raise FailedPrecondition("the streaming server does not run")
         return f"{self._base}/{_KINDS[type(request)]}/{self._tokens.put(request)}"
 
-    def _connect(self) -> ClientConnection:
+    def _connect(self, _: socket.socket) -> ClientConnection:
         connection = ClientConnection(
             self._upgrade, self.connections.discard, idle_timeout_s=self._settings.idle_timeout_s
         )

@@ -26,13 +26,14 @@ class Acceptor:
 
     asyncio's own server says a traceback for each client of the backlog, again and again, while the
     process has no descriptor left (EMFILE); and it loses the connections it has accepted in the
-    moment in which it is closed. protocol: makes one for each connection. tls: None for plain text.
+    moment in which it is closed. protocol: makes one for each connection, to which it may write a few bytes
+    at once, before asyncio takes its turns to make a transport. tls: None for plain text.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        protocol: Callable[[], asyncio.BaseProtocol],
+        protocol: Callable[[socket.socket], asyncio.BaseProtocol],
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._listener = listener
@@ -57,14 +58,14 @@ class Acceptor:
                 self._rest(error)
                 return
             connection.setblocking(False)
-            beginning = self._loop.create_task(self._begin(connection))
+            beginning = self._loop.create_task(self._begin(connection, self._protocol(connection)))
             self._beginning.add(beginning)
             beginning.add_done_callback(self._beginning.discard)
         self._full = False
 
-    async def _begin(self, connection: socket.socket) -> None:
+    async def _begin(self, connection: socket.socket, protocol: asyncio.BaseProtocol) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls)
+            await self._loop.connect_accepted_socket(lambda: protocol, connection, ssl=self._tls)
         except OSError as error:
             # Its handshake failed: what that means to a client, TLS has told it.
             _log.debug("a client did not come in: %s", error)
