@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 
-from cloche.cri import container_spec, image_volumes, pod_spec, records, signals
+from cloche.cri import container_spec, image_volumes, pod_spec, records, restoring, signals
 from cloche.cri.container_spec import Facts
 from cloche.cri.identity import identify
 from cloche.cri.inventory import Container
 from cloche.engine import rootfs, volumes
 from cloche.engine.names import new_id
-from cloche.errors import InvalidArgument
+from cloche.errors import InvalidArgument, Unimplemented
 from cloche.kernel import mapped_layers
 from cloche.spec.document import dumps
 from cloche.store import clock, faults
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cloche.cri.images import Image, Images
     from cloche.cri.inventory import Pod
     from cloche.cri.pod_files import PodFiles
+    from cloche.cri.pulling import Puller
     from cloche.cri.settings import Handler
     from cloche.kernel.passwd import Identity
     from cloche.spec.config import IDMapping
@@ -37,14 +38,23 @@ if TYPE_CHECKING:
 class Making:
     """See the module. Methods that are no coroutines block."""
 
-    def __init__(self, host: Host, handlers: Handlers, images: Images, files: PodFiles) -> None:
+    def __init__(
+        self, host: Host, handlers: Handlers, images: Images, puller: Puller, files: PodFiles
+    ) -> None:
         self._host = host
+        self._puller = puller
         self._handlers = handlers
         self._images = images
         self._files = files
 
     def _directory(self, container_id: str) -> str:
         return f"{self._host.settings.root}/cri/containers/{container_id}"
+
+    def checkpoint(self, container: Container) -> str:
+        """Where criu's images are of what a container begins from; "" for one that begins anew."""
+        if not container.kept.checkpoint:
+            return ""
+        return f"{self._directory(container.id)}/{restoring.IMAGES}"
 
     def _run_directory(self, container_id: str) -> str:
         return f"{self._host.settings.state}/cri/containers/{container_id}"
@@ -53,6 +63,8 @@ class Making:
         """Refuse what can be seen to be wrong before anything is made. Raises InvalidArgument."""
         if config.image is None or not config.image.image:
             raise InvalidArgument("config.image: a container needs an image")
+        if restoring.is_archive(config.image.image) and not self._host.settings.criu:
+            raise Unimplemented("checkpoints are switched off: enable_criu is false in the configuration")
         if any(mount.recursive_read_only for mount in config.mounts):
             features = await self._handlers.features(handler)
             if not features.recursive_read_only_mounts:
@@ -63,14 +75,33 @@ class Making:
     async def make(self, pod: Pod, config: ContainerConfig, handler: Handler) -> Container:
         """All of it. Whatever fails, nothing is left."""
         container_id = new_id()
+        name = config.image.image if config.image else ""
+        archive = name if restoring.is_archive(name) else ""
+        if archive:
+            name = await self._image_below(archive)
         made: Container = await self._host.run(
-            self._make, container_id, pod, config, handler, lane=container_id
+            self._make, container_id, pod, config, handler, name, archive, lane=container_id
         )
         return made
 
-    def _make(self, container_id: str, pod: Pod, config: ContainerConfig, handler: Handler) -> Container:
-        name = config.image.image if config.image else ""
-        image = self._images.need(name)
+    async def _image_below(self, archive: str) -> str:
+        """The image of a checkpoint, which is fetched where it is not here."""
+        names: list[str] = await self._host.run(restoring.images_of, archive)
+        for name in names:
+            if await self._host.run(self._images.find, name) is not None:
+                return name
+        return await self._puller.pull(names[0], None)
+
+    def _make(
+        self,
+        container_id: str,
+        pod: Pod,
+        config: ContainerConfig,
+        handler: Handler,
+        image_name: str,
+        archive: str,
+    ) -> Container:
+        image = self._images.need(image_name)
         kept = records.KeptContainer(
             pod=pod.id,
             config=config,
@@ -80,6 +111,7 @@ class Making:
             created_at=clock.now(),
             stop_signal=signals.name_of(config.stop_signal) or image.config.stop_signal,
             resources=config.linux.resources if config.linux else None,
+            checkpoint=archive,
         )
         container = Container(container_id, kept)
         self._begin(container, pod, image, handler)
@@ -119,6 +151,8 @@ class Making:
         if row is None:
             raise InvalidArgument(f"container {container.id}: was removed while it was made")
         mounts = rootfs.mounts_of(context, row)
+        if kept.checkpoint:
+            restoring.unpack(kept.checkpoint, self.checkpoint(container), mounts)
         users = pod_spec.user_namespace(pod)
         if users is not None:
             _give(mounts, pod_spec.mappings(users.uids), pod_spec.mappings(users.gids))

@@ -137,6 +137,7 @@ class Containers:
             stderr=output,
             terminal=config.tty,
             pod=pod.id,
+            checkpoint=self._making.checkpoint(container),
         )
         faults.point("cri.container-created")
         begun = clock.now()

@@ -48,7 +48,7 @@ class KeptContainer(Message, package=_PACKAGE):
     """A container. made: whether CreateContainer came to its end; what crashed before is removed.
 
     Times in ns since 1970, 0 for not yet. stop_signal: a name or number; "" for SIGTERM. image_volumes:
-    keys of the views that are mounted into it.
+    keys of the views that are mounted into it. checkpoint: the archive that it begins from.
     """
 
     pod: str = string(1)
@@ -69,6 +69,7 @@ class KeptContainer(Message, package=_PACKAGE):
     pid: int = uint32(17)
     mounts: Sequence[Mount] = repeated(18, Mount)
     explanation: str = string(11)
+    checkpoint: str = string(19)
 
 
 def pod_row(pod_id: str, kept: KeptPod, runtime: str) -> sandboxes.Sandbox:

@@ -55,7 +55,7 @@ class Cri:
             inventory,
             handlers=handlers,
             tasks=tasks,
-            making=Making(host, handlers, images, files),
+            making=Making(host, handlers, images, puller, files),
             measures=measures,
             events=events,
             joining=joining,
