@@ -189,6 +189,27 @@ BinaryName = "{program}"
             assert "hello" in container.log()
 
 
+def test_a_handler_may_have_networks_of_its_own(short: Path, registry: Any, layout: Path) -> None:
+    handler = f"""[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.other]
+runtime_type = "io.containerd.runc.v2"
+cni_conf_dir = "{short}/more"
+cni_max_conf_num = 0
+"""
+    network(short)
+    for name, third in (("a", 94), ("b", 95)):
+        network(short, folder="more", name=name, third=third)
+    with KubernetesNode(short, more=handler) as node, Kubelet(node.address) as client:
+        for name, wanted in (("", {"tests": 1}), ("other", {"a": 1, "b": 1})):
+            with running_pod(client, pod_config(short / "logs", options=NamespaceOption()), name) as pod:
+                told = pod.status().status.network
+                assert told.ip.startswith("10.87.93." if not name else "10.87.94.")
+                assert not told.additional_ips
+                taken = {
+                    place.name: len(list(place.glob("10.*"))) for place in (short / "addresses").iterdir()
+                }
+                assert {key: count for key, count in taken.items() if count} == wanted
+
+
 def test_a_checkpoint_says_why_it_cannot_be_had(
     pod: Pod, kubelet: Kubelet, image: str, tmp_path: Path
 ) -> None:

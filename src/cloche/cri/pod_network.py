@@ -29,15 +29,26 @@ class PodNetwork:
     def __init__(self, host: Host) -> None:
         self._host = host
         settings = host.settings
-        self._cni = Cni(
-            settings.network_config,
+        self._cni = self._of(settings.network_config, settings.network_limit)
+        self._of_handlers = {
+            name: self._of(handler.network_config, handler.network_limit)
+            for name, handler in settings.handlers.items()
+            if handler.network_config
+        }
+
+    def _of(self, directory: str, limit: int) -> Cni:
+        """The networks of a folder. All have the same records, so that any of them can undo what is there."""
+        settings = self._host.settings
+        return Cni(
+            directory,
             settings.network_plugins,
             f"{settings.root}/cri/networks",
+            max_conf_num=limit,
             timeout_s=settings.plugin_timeout_s,
         )
 
     async def connect(self, pod: Pod) -> list[str]:
-        """Bring a pod into its networks; returns its addresses, the one to use first.
+        """Bring a pod into its networks; returns its addresses in the first of them, the one to use first.
 
         Where that fails the pod is in none of them, or on record for `keep_trying`.
         """
@@ -52,7 +63,8 @@ class PodNetwork:
             if each.host_port > 0
         ]
         result = await self._host.run(self._add, pod, ports, lane=("network", pod.id))
-        addresses = [each.address.partition("/")[0] for each in result.ips]
+        first, *_ = result.attachments
+        addresses = [each.address.partition("/")[0] for each in first.ips]
         return self._preferred(addresses)
 
     def _add(self, pod: Pod, ports: list[dict[str, Any]]) -> Any:
@@ -64,7 +76,7 @@ class PodNetwork:
             "K8S_POD_INFRA_CONTAINER_ID": pod.id,
             "K8S_POD_UID": metadata.uid,
         }
-        return self._cni.add(
+        return self._of_handlers.get(pod.kept.handler, self._cni).add(
             pod.kept.netns, pod.id, port_mappings=ports, capability_args=_capabilities(pod), args=args
         )
 

@@ -26,6 +26,7 @@ class Handler(Record):
     host_devices: whether a privileged container gets the machine's devices; all_devices: or else may
     at least make them. cgroup_writable: whether a container may write to its own cgroup.
     snapshotter: "" for the default one. base: a config.json that lies below every container's.
+    network_config: the folder of its pods' networks, "" for everyone's; network_limit: how many of them.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Handler(Record):
     cgroup_writable: bool = False
     snapshotter: str = ""
     base: Mapping[str, Any] | None = None
+    network_config: str = ""
+    network_limit: int = 1
 
 
 class Settings(Record):
@@ -53,6 +56,7 @@ class Settings(Record):
     pause_image: "" for a holder of our own. stats_period_s: how old what is told of disks may be.
     unset_seccomp: the profile for those who name none. apparmor: whether it is used.
     netns_directory: where pods' network namespaces are pinned. defaults: what every container gets.
+    network_limit: how many of the networks a pod is in, 0 for all.
     plugin_timeout_s: how long a call of a CNI plugin may take. slow_stage_s: after how long at one thing
     that is said.
     """
@@ -83,6 +87,7 @@ class Settings(Record):
     netns_directory: str = "/var/run/netns"
     network_config: str = "/etc/cni/net.d"
     network_plugins: tuple[str, ...] = ("/opt/cni/bin",)
+    network_limit: int = 1
     network_template: str = ""
     preferred_family: str = ""
     plugin_timeout_s: float = 60.0

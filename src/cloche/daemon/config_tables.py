@@ -307,7 +307,7 @@ TOP: dict[str, Any] = {
     "stream_processors": Each({"accepts": [], "returns": "", "path": "", "args": [], "env": []}),
 }
 
-_IDLE_OF_RUNTIMES = ("cni_conf_dir", "cni_max_conf_num", "io_type", "options")
+_IDLE_OF_RUNTIMES = ("io_type", "options")
 _USED_OF_RUNTIMES = (
     *((name,) for name in _RUNTIME if name not in _IDLE_OF_RUNTIMES),
     *(("options", name) for name in ("BinaryName", "Root", "ShimCgroup", "SystemdCgroup")),
@@ -327,6 +327,7 @@ _USED_OF_RUNNING = (
     "drain_exec_sync_io_timeout",
     "enable_criu",
 )
+_USED_OF_NETWORKS = ("bin_dir", "bin_dirs", "conf_dir", "max_conf_num", "ip_pref")
 USED = (
     ("version",),
     ("root",),
@@ -382,7 +383,7 @@ USED = (
     *(("plugins", CRI_RUNTIME, "containerd", "runtimes", "*", *names) for names in _USED_OF_RUNTIMES),
     *(("plugins", CRI_RUNTIME, name) for name in _USED_OF_RUNNING),
     ("plugins", CRI_RUNTIME, "containerd", "default_runtime_name"),
-    *(("plugins", CRI_RUNTIME, "cni", name) for name in ("bin_dir", "bin_dirs", "conf_dir", "ip_pref")),
+    *(("plugins", CRI_RUNTIME, "cni", name) for name in _USED_OF_NETWORKS),
     *(
         ("plugins", CRI, name)
         for name in (

@@ -80,6 +80,7 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
         netns_directory=f"{state}/netns" if under_state else "/var/run/netns",
         network_config=cni["conf_dir"],
         network_plugins=tuple([cni["bin_dir"]] if cni["bin_dir"] else cni["bin_dirs"]),
+        network_limit=cni["max_conf_num"],
         network_template=cni["conf_template"],
         preferred_family=cni["ip_pref"],
         plugin_timeout_s=read_span(timeouts[config_tables.CNI_TIMEOUT]),
@@ -138,4 +139,6 @@ def _handler(name: str, table: Mapping[str, Any]) -> Handler:
         cgroup_writable=table["cgroup_writable"],
         snapshotter=table["snapshotter"],
         base=base_spec.load(table["base_runtime_spec"]),
+        network_config=table["cni_conf_dir"],
+        network_limit=table["cni_max_conf_num"],
     )
