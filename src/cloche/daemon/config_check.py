@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloche.daemon import config_tables as tables
 from cloche.daemon.config_tables import Each, Free, Span
+from cloche.daemon.config_used import USED
 from cloche.daemon.toml_text import key
 from cloche.errors import InvalidArgument
 from cloche.spec import duration
@@ -64,7 +65,7 @@ def _check_value(value: Any, sample: object, path: tuple[str, ...], file: str) -
 def unused(
     tree: Mapping[str, Any],
     keys: Mapping[str, Any] = tables.TOP,
-    acted_on: tuple[tuple[str, ...], ...] = tables.USED,
+    acted_on: tuple[tuple[str, ...], ...] = USED,
 ) -> list[str]:
     """Warnings of keys that mean something elsewhere but are not acted on, and are not as by default."""
     return [

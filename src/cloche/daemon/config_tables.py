@@ -4,7 +4,7 @@ A plain value is the default and says by its type what may stand there. `Each` i
 people choose; `Free` takes anything; `Span` is a length of time as Go writes it.
 
 What is listed here and does nothing yet is accepted without a word only where it has the default: see
-`USED`.
+`config_used`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _RUNC_OPTIONS = {
     "ShimCgroup": "",
     "SystemdCgroup": False,
 }
-_RUNTIME: dict[str, Any] = {
+RUNTIME: dict[str, Any] = {
     "runtime_type": "",
     "runtime_path": "",
     "pod_annotations": [],
@@ -143,7 +143,7 @@ _CRI_RUNTIME: dict[str, Any] = {
         "default_runtime_name": "runc",
         "ignore_blockio_not_enabled_errors": False,
         "ignore_rdt_not_enabled_errors": False,
-        "runtimes": Each(_RUNTIME, {"runc": _RUNC}),
+        "runtimes": Each(RUNTIME, {"runc": _RUNC}),
     },
     "cni": {
         "bin_dir": "",
@@ -306,96 +306,3 @@ TOP: dict[str, Any] = {
     "timeouts": Each(Span("0s"), _TIMEOUTS),
     "stream_processors": Each({"accepts": [], "returns": "", "path": "", "args": [], "env": []}),
 }
-
-_IDLE_OF_RUNTIMES = ("io_type", "options")
-_USED_OF_RUNTIMES = (
-    *((name,) for name in _RUNTIME if name not in _IDLE_OF_RUNTIMES),
-    *(("options", name) for name in ("BinaryName", "Root", "ShimCgroup", "SystemdCgroup")),
-)
-_USED_OF_RUNNING = (
-    "disable_apparmor",
-    "restrict_oom_score_adj",
-    "unset_seccomp_profile",
-    "tolerate_missing_hugetlb_controller",
-    "device_ownership_from_security_context",
-    "ignore_image_defined_volumes",
-    "netns_mounts_under_state_dir",
-    "enable_unprivileged_ports",
-    "enable_unprivileged_icmp",
-    "enable_cdi",
-    "cdi_spec_dirs",
-    "drain_exec_sync_io_timeout",
-    "enable_criu",
-)
-_USED_OF_NETWORKS = ("bin_dir", "bin_dirs", "conf_dir", "max_conf_num", "ip_pref")
-USED = (
-    ("version",),
-    ("root",),
-    ("state",),
-    ("imports",),
-    ("oom_score",),
-    ("disabled_plugins",),
-    ("required_plugins",),
-    ("plugins", VERIFIER),
-    ("stream_processors",),
-    ("plugins", RESTART),
-    *(
-        ("plugins", TRANSFER, name)
-        for name in ("config_path", "max_concurrent_downloads", "max_concurrent_uploaded_layers")
-    ),
-    *(("plugins", SCHEDULER, name) for name in ("pause_threshold", "schedule_delay", "startup_delay")),
-    ("plugins", SHIMS, "env"),
-    ("proxy_plugins",),
-    ("plugins", BACKEND),
-    ("plugins", DIFFS),
-    ("plugins", GRPC, "max_recv_message_size"),
-    ("plugins", GRPC, "max_send_message_size"),
-    ("debug", "level"),
-    ("debug", "format"),
-    ("temp",),
-    ("timeouts", CNI_TIMEOUT),
-    ("timeouts", STAGE_TIMEOUT),
-    ("plugins", GRPC, "address"),
-    ("plugins", GRPC, "uid"),
-    ("plugins", GRPC, "gid"),
-    ("plugins", TTRPC),
-    ("plugins", METRICS),
-    ("plugins", PROMETHEUS),
-    ("plugins", OTLP),
-    ("plugins", TRACING),
-    ("plugins", CGROUPS),
-    *(
-        ("plugins", GRPC_TCP, name)
-        for name in ("address", "tls_cert", "tls_key", "tls_ca", "tls_common_name")
-    ),
-    *(
-        ("plugins", CRI_IMAGES, *names)
-        for names in (
-            ("snapshotter",),
-            ("image_pull_progress_timeout",),
-            ("image_pull_with_sync_fs",),  # they always wait for the disk
-            ("max_concurrent_downloads",),
-            ("stats_collect_period",),
-            ("pinned_images",),
-            ("registry",),
-        )
-    ),
-    *(("plugins", CRI_RUNTIME, "containerd", "runtimes", "*", *names) for names in _USED_OF_RUNTIMES),
-    *(("plugins", CRI_RUNTIME, name) for name in _USED_OF_RUNNING),
-    ("plugins", CRI_RUNTIME, "containerd", "default_runtime_name"),
-    *(("plugins", CRI_RUNTIME, "cni", name) for name in _USED_OF_NETWORKS),
-    *(
-        ("plugins", CRI, name)
-        for name in (
-            "stream_server_address",
-            "stream_server_port",
-            "stream_idle_timeout",
-            "enable_tls_streaming",
-            "x509_key_pair_streaming",
-        )
-    ),
-)
-"""What the daemon acts on: a key or all below it, "*" for any name.
-
-Others are warned of where they differ from the default.
-"""
