@@ -1,16 +1,23 @@
-"""Snapshotters of one daemon used by another: ours by containerd, containerd's by ours."""
+"""Snapshotters and sandbox controllers of one daemon used by another."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cloche.daemon.client import Channel
+from cloche.errors import NotFound
+from cloche.wire.messages import sandboxes
+from cloche.wire.protobuf import Message
 from tests import leftovers, peers
 from tests.api.conftest import IMAGE
 from tests.api.test_configuration import configured
+from tests.api.test_sandboxes import NAMESPACE, over, sandbox
 from tests.daemons import Cloched, Containerd
 
 
@@ -64,3 +71,28 @@ def test_we_use_a_snapshotter_of_containerds(elsewhere: Path, archive: Path, nam
             assert '"Committed"' in cloched.ok("snapshots", *theirs, "info", key)
             assert "tier=gold" in cloched.ok("snapshots", *theirs, "label", key, "tier=gold")
             cloched.ok("snapshots", *theirs, "rm", key)
+
+
+def test_pods_are_made_by_the_controller_of_another_daemon(name: str) -> None:
+    text = '[proxy_plugins.far]\ntype = "sandbox"\naddress = "{}"\n'
+    with configured("") as other, configured(text.format(other.address)) as cloched:
+
+        async def work(channel: Channel) -> None:
+            async def call(method: str, request: Message) -> Any:
+                return await channel.unary(sandboxes.CONTROLLER, method, request, metadata=NAMESPACE)
+
+            far = {"sandbox_id": name, "sandboxer": "far"}
+            await call("Create", sandboxes.ControllerCreateRequest(sandbox=sandbox(name), **far))
+            started = await call("Start", sandboxes.ControllerStartRequest(**far))
+            assert (other.directory / "state/io.containerd.runtime.v2.task/default" / name).is_dir()
+            with pytest.raises(NotFound):
+                await call("Status", sandboxes.ControllerStatusRequest(sandbox_id=name))
+            assert (await call("Status", sandboxes.ControllerStatusRequest(**far))).pid == started.pid
+            waiting = asyncio.ensure_future(call("Wait", sandboxes.ControllerWaitRequest(**far)))
+            await call("Stop", sandboxes.ControllerStopRequest(**far))
+            await waiting
+            await call("Shutdown", sandboxes.ControllerShutdownRequest(**far))
+
+        over(cloched, work)
+        listed = cloched.ok("plugins", "ls", "id==far")
+        assert "io.containerd.sandbox.controller.v1" in listed

@@ -28,7 +28,7 @@ platform = "linux/arm64"
 capabilities = ["remap-ids"]
 exports = {root = "/var/lib/s", enable_remote_snapshot_annotations = "true"}
 [proxy_plugins.differ]
-type = "diff"
+type = "io.containerd.differ.v1"
 address = "/run/d.sock"
 """)
     assert [(each.kind, each.address) for each in found] == [
@@ -48,10 +48,11 @@ address = "/run/d.sock"
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('a = {type = "sandbox", address = "/a"}', r"a.type: 'sandbox': must be snapshot, content or diff"),
+        ('a = {type = "runtime", address = "/a"}', "'runtime': must be snapshot, content, diff or sandbox"),
         ('a = {address = "/a"}', r"a.type: '': must be"),
         ('a = {type = "snapshot"}', "a.address: a socket is needed"),
         ('native = {type = "snapshot", address = "/a"}', "native: it is one of our own"),
+        ('shim = {type = "sandbox", address = "/a"}', "shim: it is one of our own"),
         ('walking = {type = "diff", address = "/a"}', "walking: it is one of our own"),
         ('a = {type = "content", address = "/a"}', f'disabled_plugins = \\["{OWN_CONTENT}"\\]'),
         ('a = {type = "diff", address = "/a", platform = "no/such/platform/at/all"}', "no/such"),

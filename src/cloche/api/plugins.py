@@ -53,6 +53,12 @@ _VERIFIER = "io.containerd.image-verifier.v1"
 _RESTART = "io.containerd.monitor.container.v1"
 _MOUNTS = "io.containerd.mount-manager.v1"
 
+_PROXIED = {
+    "snapshot": _SNAPSHOTTER,
+    "content": _CONTENT,
+    "diff": _DIFFER,
+    "sandbox": _SANDBOX_CONTROLLER,
+}
 _SERVICES = {
     "containers": "containers-service",
     "content": "content-service",
@@ -108,7 +114,7 @@ def plugins(root: str, proxied: Sequence[Proxied] = ()) -> tuple[messages.Plugin
         platforms = (
             (Platform(os=own.os, architecture=own.architecture, variant=own.variant),) if own else here
         )
-        kind = {"snapshot": _SNAPSHOTTER, "content": _CONTENT, "diff": _DIFFER}[each.kind]
+        kind = _PROXIED[each.kind]
         found.append(
             _plugin(
                 kind,

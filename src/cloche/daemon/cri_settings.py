@@ -8,6 +8,7 @@ from cloche.cri.settings import Handler, Settings
 from cloche.daemon import config_tables
 from cloche.daemon.config_check import read_span
 from cloche.daemon.old_registries import OldRegistries, of_registry
+from cloche.daemon.proxy_plugins import OWN_SANDBOXERS
 from cloche.errors import InvalidArgument
 from cloche.image.hosts_directory import directories
 
@@ -124,6 +125,10 @@ def _port(text: str) -> int:
 
 
 def _handler(name: str, table: Mapping[str, Any]) -> Handler:
+    if table["sandboxer"] not in ("", *OWN_SANDBOXERS):
+        place = f"plugins.{config_tables.CRI_RUNTIME}.containerd.runtimes.{name}.sandboxer"
+        known = " or ".join(OWN_SANDBOXERS)
+        raise InvalidArgument(f"{place}: {table['sandboxer']!r}: pods of CRI are made by shims here: {known}")
     options = table.get("options") or {}
     return Handler(
         name,

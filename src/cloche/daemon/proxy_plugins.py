@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
     from cloche.spec.platform import Platform
 
-SNAPSHOT, CONTENT, DIFF = "snapshot", "content", "diff"
-_KINDS = (SNAPSHOT, CONTENT, DIFF)
+SNAPSHOT, CONTENT, DIFF, SANDBOX = KINDS = ("snapshot", "content", "diff", "sandbox")
+_FULL_NAMES = {
+    "io.containerd.snapshotter.v1": SNAPSHOT,
+    "io.containerd.content.v1": CONTENT,
+    "io.containerd.differ.v1": DIFF,
+    "io.containerd.sandbox.controller.v1": SANDBOX,
+}
 OWN_CONTENT = "io.containerd.content.v1.content"
 OWN_DIFFER = "walking"
+OWN_SANDBOXERS = ("podsandbox", "shim")
 
 
 class ProxyPlugin(Record):
@@ -35,14 +41,11 @@ def of_tables(tables: Mapping[str, Any], disabled: frozenset[str]) -> tuple[Prox
     """All of them. disabled: names of plug-ins that are not to be. Raises InvalidArgument."""
     found = []
     for name, table in tables.items():
-        place, kind, address = (
-            f"proxy_plugins.{name}",
-            table["type"],
-            table["address"].removeprefix("unix://"),
-        )
-        if kind not in _KINDS:
-            raise InvalidArgument(f"{place}.type: {kind!r}: must be {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
-        if name in (*NAMES, "content", OWN_DIFFER):
+        place, address = f"proxy_plugins.{name}", table["address"].removeprefix("unix://")
+        kind = _FULL_NAMES.get(table["type"], table["type"])
+        if kind not in KINDS:
+            raise InvalidArgument(f"{place}.type: {kind!r}: must be {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        if name in (*NAMES, "content", OWN_DIFFER, *OWN_SANDBOXERS):
             raise InvalidArgument(f"{place}: it is one of our own: use another name")
         if not address:
             raise InvalidArgument(f"{place}.address: a socket is needed")

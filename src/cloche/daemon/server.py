@@ -42,8 +42,9 @@ from cloche.daemon.differs import Differs, RemoteDiffer, brought
 from cloche.daemon.following import follow_others
 from cloche.daemon.lanes import Lanes
 from cloche.daemon.lending import Lent
+from cloche.daemon.proxied_sandboxes import ProxiedSandboxes
 from cloche.daemon.proxies import ProxiedSnapshots
-from cloche.daemon.proxy_plugins import CONTENT, DIFF, OWN_DIFFER, SNAPSHOT, ProxyPlugin
+from cloche.daemon.proxy_plugins import CONTENT, DIFF, OWN_DIFFER, SANDBOX, SNAPSHOT, ProxyPlugin
 from cloche.daemon.restarting import INTERVAL_S, Monitor
 from cloche.daemon.selection import Selection
 from cloche.daemon.services import Services
@@ -244,7 +245,7 @@ class Server:
             *self._stored(host),
             Tasks(host, manager),
             SandboxStore(host),
-            SandboxController(host, manager),
+            self._sandboxes(host, manager),
             events,
             streaming,
             Transfer(host, streaming, self._places.transfers),
@@ -280,6 +281,10 @@ class Server:
             else Diff(host, partial(brought, name), sync=self._places.sync_diffs)
             for name in self._places.differs
         }
+
+    def _sandboxes(self, host: Host, manager: TaskManager) -> SandboxController | ProxiedSandboxes:
+        own, addresses = SandboxController(host, manager), self._addresses(SANDBOX)
+        return ProxiedSandboxes(host, own, addresses) if addresses else own
 
     def _lend(self, host: Host, connections: Connections) -> list[Listener]:
         """Listen for another containerd that has parts of us."""
