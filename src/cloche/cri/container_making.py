@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from cloche.cri import container_spec, image_volumes, pod_spec, records, restoring, signals
+from cloche.cri import container_spec, image_volumes, pod_spec, records, restoring, selinux, signals
 from cloche.cri.container_spec import Facts
 from cloche.cri.identity import identify
 from cloche.cri.inventory import Container
@@ -176,6 +176,10 @@ class Making:
             image_mounts=mounted,
         )
         spec = container_spec.build(container.config, facts, self._host.settings, self._target_pid)
+        if label := selinux.of_container(pod, container.config).mount:
+            for mount in container.config.mounts:
+                if mount.selinux_relabel and mount.image is None:
+                    selinux.relabel(os.path.realpath(mount.host_path), label)
         kept.user = _user(who, spec["process"]["user"].get("additionalGids", []))
         kept.made = True
         with context.metadata.write() as tx:
@@ -217,6 +221,12 @@ class Making:
         if pod_spec.user_namespace(pod) is not None:
             *others, last = mounts
             word = f"{mapped_layers.WORD}/proc/{pod.kept.pid}/ns/user"
+            mounts = (*others, last.replace(options=(*last.options, word)))
+        if label := selinux.of_container(pod, container.config).mount:
+            *others, last = mounts
+            # mount(2) splits its words at commas, which labels have; our own runtime does not use it.
+            builtin = self._handlers.is_builtin(self._handlers.get(pod.kept.handler))
+            word = f"context={label}" if builtin else f'context="{label}"'
             mounts = (*others, last.replace(options=(*last.options, word)))
         return row.spec, mounts
 

@@ -12,6 +12,7 @@ from cloche.cri import (
     oom_score,
     pod_spec,
     resources,
+    selinux,
 )
 from cloche.cri.annotations import of_container, passed_on
 from cloche.cri.pod_files import hostname
@@ -95,6 +96,11 @@ def build(
         "annotations": annotations | passed,
         "linux": _linux(config, facts, settings, held=held, target_pid=target_pid),
     }
+    labels = selinux.of_container(facts.pod, config)
+    if labels.process:
+        document["process"]["selinuxLabel"] = labels.process
+    if labels.mount:
+        document["linux"]["mountLabel"] = labels.mount
     if facts.handler.base is not None:
         document = base_spec.lay_over(facts.handler.base, document)
     if config.cdi_devices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloche.cri import oom_score
+from cloche.cri import oom_score, selinux
 from cloche.cri.annotations import of_pod, passed_on
 from cloche.cri.pod_files import hostname
 from cloche.engine import devices, seccomp_profile, specification
@@ -63,6 +63,9 @@ def build(pod: Pod, handler: Handler, settings: Settings, words: list[str]) -> C
         },
     }
     linux = config["linux"]
+    labels = selinux.of_pod(pod)
+    if labels.mount:
+        config["process"]["selinuxLabel"], linux["mountLabel"] = labels.process, labels.mount
     if not pod.on_host_network:
         config["hostname"] = hostname(pod)
     if parameters := sysctls(pod, settings):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from cloche.cri import network_namespaces, pod_spec, records
+from cloche.cri import network_namespaces, pod_spec, records, selinux
 from cloche.cri.inventory import Pod
 from cloche.engine.names import new_id
 from cloche.errors import AlreadyExists, ClocheError, FailedPrecondition, InvalidArgument, NotFound
@@ -120,6 +120,8 @@ class Pods:
 
     async def _make(self, pod: Pod, handler: Handler, work: Work) -> str:
         pod.kept.created_at = clock.now()
+        if self._host.settings.selinux and selinux.is_enabled():
+            pod.kept.categories = selinux.new_categories(self._host.settings.selinux_categories)
         words = await self._pause(pod, work)
         if pod.namespaces.network != NODE and self._is_made_before(pod, handler):
             pod.kept.netns = self._files.netns(pod.id)

@@ -30,7 +30,7 @@ class KeptPod(Message, package=_PACKAGE):
 
     created_at: ns since 1970. netns: where its network namespace is pinned; "" for the host's. pid: of the
     process that holds its namespaces. stopped: whether it was stopped, or its holder has ended.
-    asked_handler: as the client named it, "" for the default one.
+    asked_handler: as the client named it, "" for the default one. categories: of SELinux; "" without it.
     """
 
     config: PodSandboxConfig | None = message(1, PodSandboxConfig)
@@ -42,6 +42,7 @@ class KeptPod(Message, package=_PACKAGE):
     made: bool = boolean(7)
     stopped: bool = boolean(8)
     asked_handler: str = string(9)
+    categories: str = string(10)
 
 
 class KeptContainer(Message, package=_PACKAGE):

@@ -54,7 +54,8 @@ class Settings(Record):
     pull_timeout_s: how long a pull may stand still. downloads: layers of an image at once.
     pinned: images that are not to be removed for room.
     pause_image: "" for a holder of our own. stats_period_s: how old what is told of disks may be.
-    unset_seccomp: the profile for those who name none. apparmor: whether it is used.
+    unset_seccomp: the profile for those who name none. apparmor, selinux: whether they are used.
+    selinux_categories: how many there are.
     netns_directory: where pods' network namespaces are pinned. defaults: what every container gets.
     network_limit: how many of the networks a pod is in, 0 for all.
     plugin_timeout_s: how long a call of a CNI plugin may take. slow_stage_s: after how long at one thing
@@ -76,6 +77,8 @@ class Settings(Record):
     stats_period_s: float = 10.0
     unset_seccomp: str = ""
     apparmor: bool = True
+    selinux: bool = False
+    selinux_categories: int = 1024
     tolerate_missing_hugetlb: bool = True
     device_ownership: bool = False
     ignore_image_volumes: bool = False

@@ -32,6 +32,8 @@ _USED_OF_RUNTIMES = (
     *(("options", name) for name in ("BinaryName", "Root", "ShimCgroup", "SystemdCgroup")),
 )
 _USED_OF_RUNNING = (
+    "enable_selinux",
+    "selinux_category_range",
     "disable_apparmor",
     "restrict_oom_score_adj",
     "unset_seccomp_profile",
