@@ -13,7 +13,7 @@ Status is never stored: it follows from the process, the gate and the freezer.
 from __future__ import annotations
 
 from cloche import os
-from cloche.errors import ClocheError, FailedPrecondition, NotFound, PermissionDenied, Unavailable
+from cloche.errors import ClocheError, FailedPrecondition, NotFound
 from cloche.kernel import pidfd
 from cloche.kernel.cgroups.files import frozen
 from cloche.runtime.failures import ExecFailed
@@ -21,7 +21,6 @@ from cloche.runtime.state import Folder, Lock, State, is_locked, names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as signals
     from collections.abc import Callable, Mapping
     from typing import Any
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from cloche.runtime.execute import Started
     from cloche.spec.config import Config, Hook
     from cloche.spec.config import Process as ProcessConfig
-else:
-    import _signal as signals  # `signal` imports enum
 
 __all__ = ["Container", "ExecFailed", "Process", "containers"]
 
@@ -43,7 +40,6 @@ ALLOWED = {
     "execute": ("created", "running"),
     "delete": ("stopped",),
 }
-_KILL_TIMEOUT_S = 10.0
 
 
 class Process:
@@ -227,45 +223,9 @@ class Container:
         everyone: to all in its cgroup, as also happens for SIGKILL without a pid namespace of its
         own, where the others would survive.
         """
-        self._require_kill(everyone=everyone)
-        all_by_one = signal == signals.SIGKILL and self._has_own_pids()
-        if everyone and not all_by_one:
-            self.require_cgroups("signal every process of")
-        if self.has_cgroups and (everyone or (signal == signals.SIGKILL and not all_by_one)):
-            self.cgroup.kill(signal)
-            return
-        process = self.stored.open_process()
-        if process is None:
-            raise FailedPrecondition(f"container not running: {self.id!r}")
-        try:
-            self._signal(process, signal)
-            if signal == signals.SIGKILL and frozen(self.stored.cgroup_paths):
-                # A frozen cgroup v1 process does not even die.
-                self.cgroup.thaw()
-        finally:
-            os.close(process)
+        from cloche.runtime.killing import kill
 
-    def _signal(self, process: int, signal: int) -> None:
-        try:
-            pidfd.send_signal(process, signal)
-        except PermissionError as error:
-            if signal == signals.SIGKILL and self._kill_whole():
-                return
-            raise PermissionDenied(
-                f"process {self.pid} of container {self.id!r} may not be signalled: {error.strerror} "
-                "(an AppArmor or SELinux profile must let it receive signals of unconfined processes)"
-            ) from None
-
-    def _kill_whole(self) -> bool:
-        """By cgroup2, which no security profile is asked about; False where that cannot be."""
-        from cloche.kernel.cgroups.processes import kill_unified
-
-        unified = self.stored.cgroup_paths.get("")
-        return unified is not None and kill_unified(unified)
-
-    def _require_kill(self, *, everyone: bool) -> None:
-        if self.status() == "stopped" and not (everyone and self.has_cgroups and self.cgroup.processes()):
-            raise FailedPrecondition(f"container not running: {self.id!r}")
+        kill(self, signal, everyone=everyone)
 
     @property
     def has_cgroups(self) -> bool:
@@ -279,11 +239,6 @@ class Container:
                 f"cannot {action} container {self.id!r}: it has no cgroups of its own: run it as root, or "
                 "have cgroups delegated to this user"
             )
-
-    def _has_own_pids(self) -> bool:
-        from cloche.runtime.plan_namespaces import wanted
-
-        return wanted(self.config).get("pid") == ""
 
     def pause(self) -> None:
         """Freeze the container's cgroup."""
@@ -366,20 +321,10 @@ class Container:
         process = self.stored.open_process()
         if process is None:
             return
-        try:
-            self._signal(process, signals.SIGKILL)
-            if frozen(self.stored.cgroup_paths):
-                self.cgroup.thaw()
-            import select
+        from cloche.runtime.killing import end
 
-            poll = select.poll()
-            poll.register(process, select.POLLIN)
-            if not poll.poll(_KILL_TIMEOUT_S * 1000):
-                raise Unavailable(
-                    f"process {self.pid} of container {self.id!r} does not end: try again later"
-                )
-        except ProcessLookupError:
-            pass
+        try:
+            end(self, process)
         finally:
             os.close(process)
 
