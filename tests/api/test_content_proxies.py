@@ -120,3 +120,23 @@ def test_we_keep_our_content_with_others(
             assert "use `cloche ctr`, or another root" in refused.stderr
             daemon.ok("images", "rm", "--sync", f"{registry.address}/elsewhere:1")
             wait_until(lambda: other.ok("-n", namespace, "content", "ls", "-q") == "")
+
+
+def test_layers_are_made_and_applied_by_the_daemon_that_keeps_them(
+    elsewhere: Path, archive: Path, name: str
+) -> None:
+    with Containerd(elsewhere) as keeper:
+        text = f'disabled_plugins = ["{NO_CONTENT}"]\n'
+        text += '[plugins."io.containerd.service.v1.diff-service"]\ndefault = ["differ"]\n'
+        with configured(text + proxies(keeper.address, "far:content", "differ:diff")) as daemon:
+            # Clients unpack, layer by layer: each is applied there.
+            daemon.ok("images", "import", str(archive))
+            daemon.ok("run", IMAGE, name, "touch", "/new")
+            wanted = ("--keep", "--media-type", "application/vnd.oci.image.layer.v1.tar")
+            before = set(daemon.ok("content", "ls", "-q").split())
+            assert "new\0" in daemon.ok("snapshots", "diff", *wanted, name)
+            (made,) = set(daemon.ok("content", "ls", "-q").split()) - before
+            assert "new\0" in daemon.ok("content", "get", made)
+            daemon.ok("containers", "rm", name)
+            daemon.ok("content", "rm", made)
+            assert made not in daemon.ok("content", "ls", "-q")

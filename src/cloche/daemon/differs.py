@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from cloche.daemon.client import Channel
 from cloche.errors import ClocheError, Unavailable, Unimplemented
-from cloche.store import entry_points
+from cloche.store import blob_labels, entry_points
+from cloche.store.references import ROOT_LABEL
 from cloche.wire.messages.diff import DIFF
 
 TYPE_CHECKING = False
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from cloche.api.call import Call
+    from cloche.api.host import Host
     from cloche.image.differs import Differ
+    from cloche.store.elsewhere import Place
     from cloche.wire.messages import diff as messages
 
     class Service(Protocol):
@@ -57,10 +60,16 @@ class Differs:
 
 
 class RemoteDiffer:
-    """A differ that is a program of its own. address: its socket."""
+    """A differ that is a program of its own.
 
-    def __init__(self, address: str) -> None:
+    address: its socket. keeper: who keeps our content, if not we: there the differ finds our blobs, in the
+    namespace that is ours.
+    """
+
+    def __init__(self, host: Host, address: str, keeper: Place | None) -> None:
+        self._host = host
         self._address = address
+        self._keeper = keeper
         self._channel: Channel | None = None
 
     async def apply(self, call: Call, request: messages.ApplyRequest) -> messages.ApplyResponse:
@@ -70,13 +79,24 @@ class RemoteDiffer:
 
     async def diff(self, call: Call, request: messages.DiffRequest) -> messages.DiffResponse:
         """See Differs."""
+        labels = dict(request.labels)
+        if self._keeper is not None:
+            request.labels = {**labels, ROOT_LABEL: "cloche"}
         answer: messages.DiffResponse = await self._ask(call, "Diff", request)
+        if self._keeper is not None and answer.diff is not None:
+            await call.run(self._note, call, answer.diff.digest, labels)
         return answer
 
+    def _note(self, call: Call, digest: str, labels: Mapping[str, str]) -> None:
+        context = self._host.context(call)
+        with context.metadata.write() as tx:
+            blob_labels.update(tx, context.namespace, digest, dict(labels))
+            self._host.lease(tx, call, "content", digest)
+
     async def _ask(self, call: Call, method: str, request: Any) -> Any:
-        metadata = {"containerd-namespace": (call.namespace,)}
-        if lease := call.header("containerd-lease"):
-            metadata["containerd-lease"] = (lease,)
+        # A lease is one of ours, and nobody there knows it.
+        namespace = self._keeper.namespace if self._keeper else call.namespace
+        metadata = {"containerd-namespace": (namespace,)}
         if self._channel is None or not self._channel.alive:
             self._channel = await Channel.connect(self._address)
         return await self._channel.unary(DIFF, method, request, metadata=metadata)

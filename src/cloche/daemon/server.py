@@ -276,7 +276,7 @@ class Server:
         return {
             name: own
             if name == OWN_DIFFER
-            else RemoteDiffer(addresses[name])
+            else RemoteDiffer(host, addresses[name], elsewhere.noted(f"{self._places.root}/content"))
             if name in addresses
             else Diff(host, partial(brought, name), sync=self._places.sync_diffs)
             for name in self._places.differs
