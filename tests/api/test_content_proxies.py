@@ -120,6 +120,10 @@ def test_we_keep_our_content_with_others(
             assert "use `cloche ctr`, or another root" in refused.stderr
             daemon.ok("images", "rm", "--sync", f"{registry.address}/elsewhere:1")
             wait_until(lambda: other.ok("-n", namespace, "content", "ls", "-q") == "")
+            other.stop()
+            # Clients would wait for ever for what they are told to be unavailable.
+            for words in (("images", "import", str(archive)), ("content", "ls")):
+                assert "the daemon that keeps our content is away" in daemon.run(*words).stderr
 
 
 def test_layers_are_made_and_applied_by_the_daemon_that_keeps_them(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloche.daemon.remote_content import RemoteContent
+from cloche.daemon.remote_ingest import KeeperAway
 from cloche.errors import (
     DataLoss,
     FailedPrecondition,
@@ -128,7 +129,7 @@ def test_what_is_not_needed_is_collected_there(content: RemoteContent, tmp_path:
     assert collect.collect(store, grace_ns=-clock.HOUR).content == (garbage,)
     assert {each.digest for each in content.walk()} == {config, manifest}
     away = RemoteContent(content.root, Place(f"{tmp_path}/nobody", "x"))
-    with pytest.raises(Unavailable, match="nobody"):
+    with pytest.raises(KeeperAway, match=r"is away: .*/nobody: "):
         collect.collect(collect.Store(str(tmp_path), metadata, away), grace_ns=-clock.HOUR)
     metadata.close()
     assert content.exists(manifest)

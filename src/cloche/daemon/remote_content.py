@@ -16,8 +16,14 @@ from contextlib import contextmanager
 from threading import Lock
 
 from cloche.daemon.blocking_client import BlockingChannel
-from cloche.daemon.remote_ingest import RemoteWriter
-from cloche.errors import ClocheError, DataLoss, NotFound, ResourceExhausted, Unavailable
+from cloche.daemon.remote_ingest import KeeperAway, RemoteWriter
+from cloche.errors import (
+    ClocheError,
+    DataLoss,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from cloche.spec import digest as digests
 from cloche.store import clock
 from cloche.store.content import ContentStore, Info
@@ -56,16 +62,20 @@ class RemoteContent(ContentStore):
 
     @contextmanager
     def connection(self) -> Iterator[BlockingChannel]:
-        """A connection that is nobody else's meanwhile. Raises Unavailable."""
+        """A connection that is nobody else's meanwhile. Raises KeeperAway, then and for what breaks it."""
         with self._lock:
             channel = self._idle.pop() if self._idle else None
         if channel is None or channel.connection.goodbye is not None:
-            channel = BlockingChannel(self._place.address)
+            try:
+                channel = BlockingChannel(self._place.address)
+            except Unavailable as error:
+                raise KeeperAway(f"the daemon that keeps our content is away: {error}") from None
         try:
             yield channel
         except ClocheError as error:
             if channel.connection.goodbye is not None:
-                raise Unavailable(f"content of {self._place.address}: {error}") from None
+                address = self._place.address
+                raise KeeperAway(f"the daemon that keeps our content, {address}, is away: {error}") from None
             raise
         finally:
             with self._lock:
@@ -80,7 +90,7 @@ class RemoteContent(ContentStore):
         try:
             with self.connection() as channel:
                 return channel.unary(CONTENT, method, request, metadata=self.metadata, timeout_s=_TIMEOUT_S)
-        except Unavailable:
+        except KeeperAway:
             if not again:
                 raise
             self.close()
@@ -99,7 +109,7 @@ class RemoteContent(ContentStore):
         return f"{self.root}/none"
 
     def open(self, digest: str) -> int:
-        """A descriptor of a nameless copy. Raises NotFound, DataLoss, Unavailable."""
+        """A descriptor of a nameless copy. Raises NotFound, DataLoss, KeeperAway."""
         hashing = digests.hasher(digests.parse(digest)[0])
         os.makedirs(self.root, mode=0o700, exist_ok=True)
         self.info(digest)  # where a connection has gone it shows here, and is made again
@@ -120,7 +130,7 @@ class RemoteContent(ContentStore):
                 yield answer.data
 
     def read(self, digest: str, *, limit_bytes: int = 4 << 20) -> bytes:
-        """The whole blob, verified. Raises NotFound, ResourceExhausted, DataLoss, Unavailable."""
+        """The whole blob, verified. Raises NotFound, ResourceExhausted, DataLoss, KeeperAway."""
         size = self.size(digest)
         if size > limit_bytes:
             raise ResourceExhausted(f"content {digest}: has {size} bytes; at most {limit_bytes} are read")
@@ -130,7 +140,7 @@ class RemoteContent(ContentStore):
         return data
 
     def part(self, digest: str, offset: int, size: int) -> bytes:
-        """Some bytes of a blob, as far as it has them. Raises NotFound, Unavailable."""
+        """Some bytes of a blob, as far as it has them. Raises NotFound, KeeperAway."""
         if offset >= self.size(digest) or size <= 0:
             return b""
         return b"".join(self._pieces(digest, offset, size))[:size]
@@ -164,7 +174,7 @@ class RemoteContent(ContentStore):
         return {ROOT_LABEL: f"cloche {clock.now()}"}
 
     def info(self, digest: str) -> Info:
-        """What is known of a blob. Raises NotFound, Unavailable."""
+        """What is known of a blob. Raises NotFound, KeeperAway."""
         digests.validate(digest)
         answer: messages.InfoResponse = self.ask("Info", messages.InfoRequest(digest=digest))
         if answer.info is None:
@@ -172,7 +182,7 @@ class RemoteContent(ContentStore):
         return _info(answer.info)
 
     def walk(self) -> Iterator[Info]:
-        """Every blob. Raises Unavailable."""
+        """Every blob. Raises KeeperAway."""
         self.ask("ListStatuses", messages.ListStatusesRequest())  # as in `open`
         with self.connection() as channel, channel.call(CONTENT, "List", metadata=self.metadata) as call:
             call.send(messages.ListContentRequest(), end=True)
@@ -180,7 +190,7 @@ class RemoteContent(ContentStore):
                 yield from map(_info, answer.info)
 
     def delete(self, digest: str) -> None:
-        """Remove a blob whoever refers to it. Raises NotFound, Unavailable."""
+        """Remove a blob whoever refers to it. Raises NotFound, KeeperAway."""
         digests.validate(digest)
         self.ask("Delete", messages.DeleteContentRequest(digest=digest))
 

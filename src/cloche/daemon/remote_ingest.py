@@ -23,6 +23,10 @@ _PIECE_BYTES = 1 << 20
 _LOOKS, _PAUSE_S = 50, 0.02
 
 
+class KeeperAway(FailedPrecondition):
+    """The other daemon cannot be asked. Not Unavailable: a ref that is taken is, and that passes."""
+
+
 class RemoteWriter:
     """The one writer of a ref there: write, then commit or abort; see store.ingest.Writer.
 
@@ -40,9 +44,8 @@ class RemoteWriter:
         self._hash: Hasher | None = None
         self._connection: AbstractContextManager[BlockingChannel] | None = store.connection()
         try:
-            self._call: BlockingCall = self._connection.__enter__().call(
-                CONTENT, "Write", metadata=store.metadata
-            )
+            self._channel = self._connection.__enter__()
+            self._call: BlockingCall = self._channel.call(CONTENT, "Write", metadata=store.metadata)
             found = self._exchange(messages.STAT)
         except BaseException:
             self.close()
@@ -55,14 +58,19 @@ class RemoteWriter:
         request = messages.WriteContentRequest(
             action=action, ref=self.ref, total=self._size or 0, offset=self.offset, data=data, **more
         )
-        self._call.send(request)
-        answer: messages.WriteContentResponse | None = self._call.receive()
+        try:
+            self._call.send(request)
+            answer: messages.WriteContentResponse | None = self._call.receive()
+        except Unavailable as error:
+            if self._channel.connection.goodbye is None:
+                raise
+            raise KeeperAway(f"{self._what()}: the daemon that keeps our content is away: {error}") from None
         if answer is None:
-            raise Unavailable(f"{self._what()}: the daemon that keeps it ended the stream")
+            raise KeeperAway(f"{self._what()}: the daemon that keeps our content ended the stream")
         return answer
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append bytes. Raises DataLoss as soon as there are more than expected, Unavailable."""
+        """Append bytes. Raises DataLoss as soon as there are more than expected, KeeperAway."""
         view = memoryview(data).cast("B")
         if self._size is not None and self.offset + len(view) > self._size:
             raise DataLoss(f"{self._what()}: more than the expected {self._size} bytes arrived")
@@ -103,7 +111,10 @@ class RemoteWriter:
         except AlreadyExists:
             self.abort()
             return wanted or ""
+        except KeeperAway:
+            raise
         except FailedPrecondition as error:
+            # As containerd calls bytes that are not those of the digest.
             self.abort()
             raise DataLoss(f"{self._what()}: {error}") from None
         return answer.digest
