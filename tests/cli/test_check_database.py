@@ -71,13 +71,19 @@ def test_lost_names_of_images_come_from_the_blobs(machine: Machine) -> None:
 def test_a_running_container_goes_on_when_everything_is_lost(machine: Machine, name: str) -> None:
     machine.ok("run", "-d", "--name", name, IMAGE, "sh", "-c", "while :; do date >> /log; sleep 0.1; done")
     (container_id,) = machine.ok("ps", "-q", "--no-trunc").split()
+    snapshots = machine.place / "root/snapshots"
+    others = snapshots / "of-a-package/snapshots/700"
+    others.mkdir(parents=True)
     damage(machine, "the first page")
     told = repaired(machine)
+    assert others.is_dir()
     assert f"container {container_id} of default: found again by its bundle" in told
     assert "what it belonged to is lost" in told
     assert machine.ok("ps", "-q", "--no-trunc").split() == [container_id]
     assert machine.ok("exec", container_id, "sh", "-c", "cat /log | head -n 1; echo > /new; ls /new")
     machine.ok("run", "--rm", machine.ok("images", "-q").split()[0], "true")
+    numbers = [int(each.name) for each in snapshots.glob("overlayfs/snapshots/*") if each.name.isdecimal()]
+    assert min(numbers) > 700, "none of a package's is given out again"
     machine.ok("kill", container_id)
 
 

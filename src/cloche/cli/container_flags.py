@@ -29,7 +29,7 @@ GROUPS: tuple[Group, ...] = (
             ("pull", "", "string", 'When to pull the image: "always", "missing" (default) or "never"'),
             ("quiet", "q", "bool", "Show no progress of a pull"),
             ("rm", "", "bool", "Remove the container when it has ended"),
-            ("snapshotter", "", "string", 'How the file system is stored: "overlayfs" or "native"'),
+            ("snapshotter", "", "string", 'How files are stored: "overlayfs", "native" or a package\'s'),
             ("stop-signal", "", "string", "Signal that asks the container to end"),
             ("stop-timeout", "", "int", "Seconds that it has to end before it is killed (default 10)"),
         ),

@@ -126,13 +126,16 @@ class Rebuild:
 
     def _directories(self, tx: WriteTransaction) -> Iterator[Finding]:
         highest = 0
-        for name in NAMES:
+        snapshots = f"{self._context.root}/snapshots"
+        for name in sorted(os.listdir(snapshots)) if os.path.isdir(snapshots) else ():
             base = f"{self._context.root}/snapshots/{name}/snapshots"
             entries = os.listdir(base) if os.path.isdir(base) else []
             known = {
                 str(row[0]) for row in tx.execute("SELECT id FROM snapshots WHERE snapshotter = ?", (name,))
             }
             highest = max(highest, *(int(entry) for entry in entries if entry.isdecimal()), 0)
+            if name not in NAMES:
+                continue  # of another package's: what is in there it knows
             for entry in sorted(set(entries) - known):
                 target = f"{self._lost}/{name}/{entry}"
                 os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
