@@ -22,12 +22,17 @@ from tests.shim.starting import parent
 from tests.waiting import wait_until
 
 
-def shim_of(node: KubernetesNode, pod: Pod) -> int:
-    """The process that looks after a pod."""
+def shim_of(node: KubernetesNode, pod: Pod, *, after: int = 0) -> int:
+    """The process that looks after a pod. after: one that was killed."""
     holder = json.loads(pod.status(verbose=True).info["info"])["pid"]
-    shim = parent(holder)
-    assert pod.id in Path(f"/proc/{shim}/cmdline").read_text()
-    return shim
+
+    def found() -> int:
+        shim = parent(holder)
+        # What was killed has no command line any more before it has no child any more.
+        words = Path(f"/proc/{shim}/cmdline").read_text()
+        return shim if shim != after and pod.id in words else 0
+
+    return wait_until(found, what="a shim")
 
 
 def test_a_pod_whose_shim_dies_goes_on(
@@ -41,6 +46,18 @@ def test_a_pod_whose_shim_dies_goes_on(
     assert pod.status().status.state == pods.READY
     again = pod.run(container_config(image, "exit 8"))
     assert again.ended().exit_code == 8
+
+
+def test_a_pod_whose_shim_dies_can_be_removed_at_once(
+    kubelet: Kubelet, running: KubernetesNode, image: str, tmp_path: Path
+) -> None:
+    pod = Pod(kubelet, pod_config(tmp_path))
+    pod.run(container_config(image, "sleep 1000"))
+    os.kill(shim_of(running, pod), signal.SIGKILL)
+    pod.remove()
+    assert not [each for each in (running.directory / "root/cri/pods").iterdir() if each.name == pod.id]
+    places = running.directory / "state/io.containerd.runtime.v2.task/k8s.io"
+    wait_until(lambda: pod.id not in os.listdir(places))
 
 
 def _touched(container: Container) -> bool:
@@ -57,8 +74,7 @@ def test_a_pod_whose_shim_and_guard_die_is_not_ready_and_can_be_removed(
         container = pod.run(container_config(image, "sleep 1000"))
         shim = shim_of(running, pod)
         os.kill(shim, signal.SIGKILL)
-        guard = wait_until(lambda: (found := shim_of(running, pod)) != shim and found)
-        os.kill(guard, signal.SIGKILL)
+        os.kill(shim_of(running, pod, after=shim), signal.SIGKILL)
         wait_until(lambda: pod.status().status.state == pods.NOT_READY)
         ended = container.ended()
         assert ended.exit_code in (137, 255)

@@ -98,7 +98,7 @@ class Tasks:
         """Send a signal; what has ended already does not matter."""
         request = messages.KillRequest(id=task_id, exec_id=exec_id, signal=signal, all=everyone)
         try:
-            await self.call(task_id, "Kill", request)
+            await self._manager.ask(NAMESPACE, task_id, "Kill", request)
         except (NotFound, Unavailable):
             return
 

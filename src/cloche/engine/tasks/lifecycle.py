@@ -71,8 +71,11 @@ class Tasks:
         self._following: dict[tuple[str, str], asyncio.Future[object]] = {}
 
     async def get(self, namespace: str, task_id: str) -> Shim:
-        """The shim of a task. Raises NotFound."""
-        found = self._shims.get((namespace, task_id)) or await self._discover(namespace, task_id)
+        """The shim of a task, or what follows one that was killed just now. Raises NotFound."""
+        key = (namespace, task_id)
+        if key not in self._shims and (following := self._following.get(key)):
+            await asyncio.wait([following])
+        found = self._shims.get(key) or await self._discover(namespace, task_id)
         if found is None:
             raise NotFound(f"no running task found: task {task_id} not found")
         return found
@@ -208,8 +211,9 @@ class Tasks:
     async def delete(self, namespace: str, task_id: str) -> messages.DeleteResponse:
         """Delete a task that has ended, and all that was its. Raises what the shim says."""
         key = (namespace, task_id)
+        asked = messages.DeleteRequest(id=task_id)
+        gone: messages.DeleteResponse = await self.ask(namespace, task_id, "Delete", asked)
         shim = await self.get(namespace, task_id)
-        gone: messages.DeleteResponse = await shim.call("Delete", messages.DeleteRequest(id=task_id))
         faults.point("task.deleted")
         self._forget(key)
         await shim.shut_down()
@@ -263,13 +267,17 @@ class Tasks:
             self._logs[key] = Log(bundle)
 
     async def wait(self, namespace: str, task_id: str, exec_id: str = "") -> messages.WaitResponse:
-        """How a process ended, once it has; also where its shim is killed meanwhile, and goes on."""
+        """How a process ended, once it has."""
+        asked = messages.WaitRequest(id=task_id, exec_id=exec_id)
+        ended: messages.WaitResponse = await self.ask(namespace, task_id, "Wait", asked)
+        return ended
+
+    async def ask(self, namespace: str, task_id: str, method: str, request: Message) -> Any:
+        """A call that may be made twice: it is, where the task's shim is killed meanwhile and goes on."""
         while True:
             shim = await self.get(namespace, task_id)
             try:
-                asked = messages.WaitRequest(id=task_id, exec_id=exec_id)
-                ended: messages.WaitResponse = await shim.call("Wait", asked)
-                return ended
+                return await shim.call(method, request)
             except Unavailable:
                 following = self._following.get((namespace, task_id))
                 if following is None:
