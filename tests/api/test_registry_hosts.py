@@ -60,7 +60,11 @@ def test_the_configuration_says_which_hosts_are_asked(
     file.write_text(f'server = "http://{registry.address}"\n')
     mirrors = f'registry.mirrors."old.example"]\nendpoint = ["http://{registry.address}"]\n'
     transfers = f'[plugins."io.containerd.transfer.v1.local"]\nconfig_path = "{tmp_path}"\n'
-    with configured(f'{transfers}[plugins."io.containerd.cri.v1.images".{mirrors}') as daemon:
+    known = 'ignore_deprecation_warnings = ["io.containerd.deprecation/cri-registry-auths"]'
+    quiet = f'[plugins."io.containerd.cri.v1.runtime"]\n{known}\n'
+    logins = '[plugins."io.containerd.cri.v1.images".registry.auths."https://a.example"]\nauth = "dTpw"\n'
+    others = f"{transfers}{quiet}{logins}"
+    with configured(f'{others}[plugins."io.containerd.cri.v1.images".{mirrors}') as daemon:
         source = messages.OCIRegistry(reference="hosts.example/configured:1")
         transfer(daemon, source, messages.ImageStore(name=source.reference))
         assert source.reference in daemon.ok("images", "ls", "-q")
@@ -69,4 +73,8 @@ def test_the_configuration_says_which_hosts_are_asked(
         subprocess.run(pull, check=True, capture_output=True, timeout=60)
         assert "old.example/configured:1" in daemon.ok("-n", "k8s.io", "images", "ls", "-q")
         assert "registry.mirrors is deprecated" in daemon.log_path.read_text()
+        daemon.client = (peers.command("cloche"), "ctr")
+        told = daemon.ok("deprecations", "list")
+        assert "io.containerd.deprecation/cri-registry-mirrors" in told
+        assert "cri-registry-auths" not in told
         assert "has no effect" not in daemon.log_path.read_text()

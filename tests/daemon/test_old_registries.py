@@ -25,7 +25,7 @@ def read(text: str) -> OldRegistries:
 
 def test_without_a_word_there_is_nothing(tmp_path: Path) -> None:
     found = read('config_path = "/etc/certs.d"')
-    assert (found.files, found.logins, found.warnings) == ({}, {}, ())
+    assert (found.files, found.logins, found.deprecated) == ({}, {}, {})
     found.write(str(tmp_path / "hosts"))
     assert not (tmp_path / "hosts").exists()
 
@@ -72,9 +72,9 @@ X-Meta = ["a", "b"]
     assert hosts_of("own.example")[1].client_certificates == (("/cert.pem", "/key.pem"),)
     assert asked("other.example") == ["https://all.example/v2", "https://other.example/v2"]
     assert found.logins["gcr.io"] == found.logins["mirror.example:5000"] == Credentials("u", "p")
-    assert [each.split()[0] for each in found.warnings] == [
-        f"registry.{name}" for name in ("mirrors", "configs", "auths", "headers")
-    ]
+    assert [each.partition("cri-registry-")[2] for each in found.deprecated] == [
+        "mirrors", "configs", "auths", "headers",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import uuid
 
 from cloche.api.plugins import fields
@@ -11,9 +12,10 @@ from cloche.engine.tasks.runtimes import shim_binary
 from cloche.errors import NotFound, Unavailable
 from cloche.spec import filters
 from cloche.wire.messages.bootstrap import RuntimeInfo, RuntimeRequest
-from cloche.wire.messages.google import Any
+from cloche.wire.messages.google import Any, Timestamp
 from cloche.wire.messages.introspection import (
     INTROSPECTION,
+    DeprecationWarning,
     PluginInfoRequest,
     PluginInfoResponse,
     PluginsRequest,
@@ -23,7 +25,7 @@ from cloche.wire.messages.introspection import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cloche.api.call import Call
     from cloche.wire.messages.google import Empty
@@ -37,14 +39,24 @@ class IntrospectionService:
     """Says who the server is, and what it has.
 
     root: where the identity that outlives restarts is kept. parts: the plug-ins. more: gives those that
-    installed packages bring; it is asked, in a thread, when somebody wants to know.
+    installed packages bring; it is asked, in a thread, when somebody wants to know. deprecated: warnings
+    of the configuration, by name.
     """
 
     SERVICE = INTROSPECTION
 
     def __init__(
-        self, root: str, parts: Sequence[Plugin], more: Callable[[], Sequence[Plugin]] = tuple
+        self,
+        root: str,
+        parts: Sequence[Plugin],
+        more: Callable[[], Sequence[Plugin]] = tuple,
+        deprecated: Mapping[str, str] | None = None,
     ) -> None:
+        now = Timestamp.of(time.time_ns())
+        self._deprecations = [
+            DeprecationWarning(id=name, message=text, last_occurrence=now)
+            for name, text in (deprecated or {}).items()
+        ]
         self._uuid = identity(root)
         self._plugins = parts
         self._more = more
@@ -74,7 +86,12 @@ class IntrospectionService:
 
     def server(self, call: Call, request: Empty) -> ServerResponse:
         """Identity, process, and its pid namespace."""
-        return ServerResponse(uuid=self._uuid, pid=os.getpid(), pidns=os.stat("/proc/self/ns/pid").st_ino)
+        return ServerResponse(
+            uuid=self._uuid,
+            pid=os.getpid(),
+            pidns=os.stat("/proc/self/ns/pid").st_ino,
+            deprecations=self._deprecations,
+        )
 
 
 def _runtime_info(request: RuntimeRequest) -> Any:

@@ -81,7 +81,7 @@ def _serve(options: argparse.Namespace, configuration: Config, crio: Crio | None
         crio.write_insecure(f"{places.state}/{INSECURE}")
     registries = old_registries(configuration)
     registries.write(f"{places.state}/{REGISTRIES}")
-    for warning in registries.warnings:
+    for warning in places.deprecated.values():
         _log.warning("%s", warning)
     Server(places).run()
     return 0
@@ -123,6 +123,7 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
         message_limits=(grpc["max_recv_message_size"], grpc["max_send_message_size"]),
         transfers=_transfers(configuration),
         collecting=_collecting(configuration),
+        deprecated=_deprecated(configuration),
         shim_environment=_shim_environment(configuration),
         sync_diffs=configuration.plugin(config_tables.DIFFS)["sync_fs"],
         restart_interval_s=_restart_interval_s(configuration),
@@ -160,6 +161,15 @@ def _transfers(configuration: Config) -> TransferSettings:
         at_once(settings["max_concurrent_downloads"]),
         at_once(settings["max_concurrent_uploaded_layers"]),
     )
+
+
+def _deprecated(configuration: Config) -> dict[str, str]:
+    """What is to be said of words that will go away, unless it is known; by containerd's names for it."""
+    from cloche.daemon.cri_settings import old_registries
+
+    known = configuration.plugin(config_tables.CRI_RUNTIME)["ignore_deprecation_warnings"]
+    found = old_registries(configuration).deprecated
+    return {name: text for name, text in found.items() if name not in known}
 
 
 def _collecting(configuration: Config) -> CollectingSettings:

@@ -46,6 +46,7 @@ _USED_OF_RUNNING = (
     "enable_cdi",
     "cdi_spec_dirs",
     "drain_exec_sync_io_timeout",
+    "ignore_deprecation_warnings",
     "enable_criu",
 )
 _USED_OF_NETWORKS = ("bin_dir", "bin_dirs", "conf_dir", "max_conf_num", "ip_pref")

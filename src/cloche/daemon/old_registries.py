@@ -34,11 +34,14 @@ _ASKED = ["pull", "resolve"]
 
 
 class OldRegistries(Record):
-    """files: hosts.toml of each domain, as trees. logins: by host. warnings: to be said at the start."""
+    """files: hosts.toml of each domain, as trees. logins: by host.
+
+    deprecated: what is to be said of the words that are used, by containerd's names of such warnings.
+    """
 
     files: Mapping[str, Mapping[str, Any]] = {}
     logins: Mapping[str, Credentials] = {}
-    warnings: tuple[str, ...] = ()
+    deprecated: Mapping[str, str] = {}
 
     def write(self, folder: str) -> None:
         """Have the files be all that is in a folder; no folder where there are none."""
@@ -64,8 +67,12 @@ def of_registry(table: Mapping[str, Any], place: str) -> OldRegistries:
             f"{place}: mirrors, headers and configs.*.tls cannot be beside config_path: "
             "say it in hosts.toml files there"
         )
-    warnings = [f"{place}.{name} is deprecated: use config_path with hosts.toml files" for name in words]
-    return OldRegistries(reader.files() if needs_files else {}, reader.logins, tuple(warnings))
+    deprecated = {
+        f"io.containerd.deprecation/cri-registry-{name}": f"{place}.{name} is deprecated: "
+        "use config_path with hosts.toml files"
+        for name in words
+    }
+    return OldRegistries(reader.files() if needs_files else {}, reader.logins, deprecated)
 
 
 class _Reader:

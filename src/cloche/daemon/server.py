@@ -89,6 +89,7 @@ class Places(Record):
     lent: the socket for another containerd that uses parts of ours, and its owner; "" for none.
     message_limits: bytes of a gRPC message that is taken, and sent.
     transfers, collecting: how they are done. shim_environment: variables that shims have besides.
+    deprecated: warnings of words in the configuration that will go away, by name.
     sync_diffs: whether layers that are applied are on disk before clients are told.
     restart_interval_s: how often containers are looked after.
     """
@@ -113,6 +114,7 @@ class Places(Record):
     collecting: CollectingSettings = CollectingSettings()
     shim_environment: Mapping[str, str] = {}
     sync_diffs: bool = False
+    deprecated: Mapping[str, str] = {}
     restart_interval_s: float = INTERVAL_S
     metrics: MetricsSettings | None = None
     traces: TraceSettings | None = None
@@ -251,7 +253,10 @@ class Server:
             Transfer(host, streaming, self._places.transfers),
             VersionService(),
             IntrospectionService(
-                self._places.root, self._plugins, lambda: self._places.selection.wanted(brought_plugins())
+                self._places.root,
+                self._plugins,
+                lambda: self._places.selection.wanted(brought_plugins()),
+                self._places.deprecated,
             ),
             HealthService(lambda: {service.full_name for service in services}),
         ):
