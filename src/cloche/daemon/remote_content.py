@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cloche.wire.protobuf import Message
 
 _TIMEOUT_S = 30.0
+_SLOWEST_BYTES = 1 << 20  # a second, over a socket of this machine
 _RENEW_AFTER_NS = clock.HOUR
 _CONNECTIONS_KEPT = 4
 
@@ -112,19 +113,24 @@ class RemoteContent(ContentStore):
         """A descriptor of a nameless copy. Raises NotFound, DataLoss, KeeperAway."""
         hashing = digests.hasher(digests.parse(digest)[0])
         os.makedirs(self.root, mode=0o700, exist_ok=True)
-        self.info(digest)  # where a connection has gone it shows here, and is made again
-        with tempfile.TemporaryFile(dir=self.root, buffering=0) as file:
-            for data in self._pieces(digest):
+        size = self.size(digest)  # where a connection has gone it shows here, and is made again
+        with tempfile.TemporaryFile(dir=self.root) as file:
+            for data in self._pieces(digest, 0, size):
                 hashing.update(data)
                 file.write(data)
             if hashing.hexdigest() != digests.parse(digest)[1]:
                 raise DataLoss(f"content {digest}: {self._place.address} sent something else")
+            file.flush()
             copy = os.dup(file.fileno())
         os.lseek(copy, 0, os.SEEK_SET)
         return copy
 
-    def _pieces(self, digest: str, offset: int = 0, size: int = 0) -> Iterator[bytes]:
-        with self.connection() as channel, channel.call(CONTENT, "Read", metadata=self.metadata) as call:
+    def _pieces(self, digest: str, offset: int, size: int) -> Iterator[bytes]:
+        timeout_s = _TIMEOUT_S + size / _SLOWEST_BYTES
+        with (
+            self.connection() as channel,
+            channel.call(CONTENT, "Read", metadata=self.metadata, timeout_s=timeout_s) as call,
+        ):
             call.send(messages.ReadContentRequest(digest=digest, offset=offset, size=size), end=True)
             for answer in call:
                 yield answer.data
@@ -134,7 +140,7 @@ class RemoteContent(ContentStore):
         size = self.size(digest)
         if size > limit_bytes:
             raise ResourceExhausted(f"content {digest}: has {size} bytes; at most {limit_bytes} are read")
-        data = b"".join(self._pieces(digest))
+        data = b"".join(self._pieces(digest, 0, size))
         if digests.of(data, digests.parse(digest)[0]) != digest:
             raise DataLoss(f"content {digest}: {self._place.address} sent something else")
         return data
@@ -184,7 +190,10 @@ class RemoteContent(ContentStore):
     def walk(self) -> Iterator[Info]:
         """Every blob. Raises KeeperAway."""
         self.ask("ListStatuses", messages.ListStatusesRequest())  # as in `open`
-        with self.connection() as channel, channel.call(CONTENT, "List", metadata=self.metadata) as call:
+        with (
+            self.connection() as channel,
+            channel.call(CONTENT, "List", metadata=self.metadata, timeout_s=_TIMEOUT_S) as call,
+        ):
             call.send(messages.ListContentRequest(), end=True)
             for answer in call:
                 yield from map(_info, answer.info)
