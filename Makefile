@@ -36,6 +36,7 @@ run: install
 
 peers:
 	@sh tests/install-packages
+	@sh tests/install-crates
 
 test: install peers
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
-import pytest
-
-from tests.peers import peer
+from tests.peers import peer, unavailable
 
 NAMES = ("runc", "crun", "runsc", "youki")
-# Built by hand where it is at all: no distribution's package has it.
-_OPTIONAL = {"youki": "cargo install youki"}
+# No distribution's package has it: where tests/install-crates puts it, or on PATH.
+_CRATES = {"youki": "cargo install --features v1 youki"}
 
 
 def runtime(name: str, directory: Path) -> str:
@@ -19,11 +18,10 @@ def runtime(name: str, directory: Path) -> str:
 
     directory: for the script, where there has to be one.
     """
-    if name in _OPTIONAL:
-        found = shutil.which(name)
-        if found is None:
-            pytest.skip(f"needs {name}: {_OPTIONAL[name]}")
-        return found
+    if name in _CRATES:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        path = f"{os.environ.get('PATH', os.defpath)}:{cache}/cloche-peers/bin"
+        return shutil.which(name, path=path) or unavailable(f"needs {name}: {_CRATES[name]}")
     program = peer(name)
     if name == "crun" and Path("/sys/fs/cgroup/unified").is_dir():
         return _script(directory / name, hide_unified(program))
