@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,31 @@ def test_a_second_writer_waits_and_then_is_told_that_it_cannot(path: str) -> Non
         waiting = pytest.raises(Unavailable, match="try again")
         with waiting, second.write():
             pass
+
+
+def test_who_is_not_patient_is_told_at_once_and_waits_again_the_next_time(path: str) -> None:
+    with Metadata(path) as here, Metadata(path) as there:
+        put(here, "first")
+        began = time.monotonic()
+        with there.write(), pytest.raises(Unavailable):
+            here.write(patient=False).__enter__()
+        assert time.monotonic() - began < 1
+        with here.write(patient=False) as tx:
+            tx.change("INSERT INTO namespaces VALUES ('second', '')")
+        writing, go = threading.Event(), threading.Event()
+
+        def write_slowly() -> None:
+            with there.write():
+                writing.set()
+                go.wait(5)
+
+        writer = threading.Thread(target=write_slowly)
+        writer.start()
+        assert writing.wait(5)
+        threading.Timer(0.1, go.set).start()
+        put(here, "third")
+        writer.join()
+        assert names(here) == ["first", "second", "third"]
 
 
 def test_threads_have_connections_of_their_own(path: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from functools import partial
 
+from cloche.errors import Unavailable
 from cloche.spec import filters
 from cloche.store import leases as store
 from cloche.store.leases import Lease, Resource
@@ -13,11 +16,14 @@ from cloche.wire.messages.google import Empty, Timestamp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from cloche.api.call import Call
     from cloche.api.host import Host
     from cloche.engine.context import Context
     from cloche.store.metadata import WriteTransaction
+
+    _R = TypeVar("_R")
 
 
 class Leases:
@@ -32,13 +38,20 @@ class Leases:
         """A new lease; one without an id gets a name of its own."""
         context = self._host.context(call)
         lease_id = request.id or f"{os.getpid()}-{os.urandom(6).hex()}"
-        made = await call.run(_create, context, Lease(lease_id, context.namespace, dict(request.labels)))
+        lease = Lease(lease_id, context.namespace, dict(request.labels))
+        # One that ends by itself is a client's, for as long as its work takes: no power cut is survived.
+        lasting = store.EXPIRE_LABEL not in lease.labels
+        made = await _written(call, partial(_create, context, lease), lasting=lasting)
         return messages.CreateResponse(lease=_to_message(made))
 
     async def delete(self, call: Call, request: messages.DeleteRequest) -> Empty:
         """End a lease; sync: what only it kept is gone when this returns."""
         context = self._host.context(call)
-        released = await call.run(_delete, context, request.id)
+        with context.metadata.read() as tx:
+            lease = store.get(tx, context.namespace, request.id)
+        # Were the end of such a lease lost in a power cut, it would come by itself.
+        lasting = lease is None or not lease.expires_at
+        released = await _written(call, partial(_delete, context, request.id), lasting=lasting)
         if request.sync:
             from cloche.engine.image_removal import collect_released
 
@@ -90,18 +103,25 @@ class Leases:
         )
 
 
-def _create(context: Context, lease: Lease) -> Lease:
-    # One that ends by itself is a client's, for as long as its work takes: it does not survive a power cut.
-    with context.metadata.write(durable=store.EXPIRE_LABEL not in lease.labels) as tx:
+async def _written(call: Call, write: Callable[..., _R], *, lasting: bool) -> _R:
+    """What write(lasting=, patient=) comes to, which is one transaction.
+
+    Without waiting for the disk it takes less time than a thread takes to wake up, so that is tried here.
+    """
+    if not lasting:
+        with suppress(Unavailable):  # others are writing: it is a thread that waits for them
+            return write(lasting=False, patient=False)
+    return await call.run(partial(write, lasting=lasting, patient=True))
+
+
+def _create(context: Context, lease: Lease, *, lasting: bool, patient: bool) -> Lease:
+    with context.metadata.write(durable=lasting, patient=patient) as tx:
         return store.create(tx, lease)
 
 
-def _delete(context: Context, lease_id: str) -> tuple[str, ...]:
+def _delete(context: Context, lease_id: str, *, lasting: bool, patient: bool) -> tuple[str, ...]:
     """End a lease; returns the digests that it kept."""
-    with context.metadata.read() as before:
-        lease = store.get(before, context.namespace, lease_id)
-    # Were the end of it lost in a power cut, it would come by itself.
-    with context.metadata.write(durable=lease is None or not lease.expires_at) as tx:
+    with context.metadata.write(durable=lasting, patient=patient) as tx:
         kept = store.resources(tx, context.namespace, lease_id)
         store.delete(tx, context.namespace, lease_id)
     return tuple(each.resource for each in kept if each.kind == "content")

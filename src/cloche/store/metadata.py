@@ -47,16 +47,17 @@ class Metadata:
         """A transaction that sees one state of the database and changes nothing."""
         return Transaction(self._session(), "BEGIN")
 
-    def write(self, *, durable: bool = True) -> WriteTransaction:
+    def write(self, *, durable: bool = True, patient: bool = True) -> WriteTransaction:
         """The only write transaction of the moment; durable when its `with` block has ended.
 
         durable: False for what means nothing after a power cut, such as the rows of an attached
         run. It saves the wait for the disk; the death of any process still loses nothing, a power
         cut may undo the transaction as a whole, and the next durable one makes it durable too.
+        patient: False to wait for nobody, where that is not to block.
         Raises Unavailable when other writers keep it waiting too long. An exception in the block
         undoes everything.
         """
-        return WriteTransaction(self, self._session(), durable=durable)
+        return WriteTransaction(self, self._session(), durable=durable, patient=patient)
 
     def reader(self) -> Reader:
         """To read with one statement: that needs no transaction around it."""
@@ -160,10 +161,13 @@ class WriteTransaction(Transaction):
     metadata: the database it belongs to, for those who have to do with it afterwards.
     """
 
-    def __init__(self, metadata: Metadata, session: Session, *, durable: bool = True) -> None:
+    def __init__(
+        self, metadata: Metadata, session: Session, *, durable: bool = True, patient: bool = True
+    ) -> None:
         super().__init__(session, "BEGIN IMMEDIATE")
         self.metadata = metadata
         self._durable = durable
+        self._patient = patient
         self._undo: list[Callable[[], None]] = []
         self._then: list[Callable[[], None]] = []
 
@@ -200,9 +204,9 @@ class WriteTransaction(Transaction):
         if not self._durable and not self._session.busy:
             self.execute("PRAGMA synchronous=NORMAL")
         try:
-            super().__enter__()
+            self._begin_now()
             try:
-                self._session.lock_shared()
+                self._session.lock_shared(patient=self._patient)
             except BaseException:
                 super().__exit__(None, None, None)
                 raise
@@ -210,6 +214,16 @@ class WriteTransaction(Transaction):
             self._sync_again()
             raise
         return self
+
+    def _begin_now(self) -> None:
+        if self._patient:
+            super().__enter__()
+            return
+        self._session.be_patient(patient=False)
+        try:
+            super().__enter__()
+        finally:
+            self._session.be_patient(patient=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -223,7 +237,8 @@ class WriteTransaction(Transaction):
             self._session.busy = False
             self._session.unlock()
             self._sync_again()
-        self._session.checkpoint_if_long()
+        if self._patient:
+            self._session.checkpoint_if_long()
         _call_all(self._then)
 
     def _sync_again(self) -> None:

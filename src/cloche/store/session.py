@@ -133,12 +133,17 @@ class Session:
             raise DataLoss(f"{self.path}: damaged ({found[0]}): {_REMEDY}")
         os.pwrite(self._lock, _boot_id(), 0)
 
-    def lock_shared(self) -> None:
+    def lock_shared(self, *, patient: bool) -> None:
         """Keep checkpoints away until `unlock`. Raises Unavailable when one does not end."""
         try:
             flock(self._lock, LOCK_SH | LOCK_NB)
         except BlockingIOError:
-            self._lock_within(LOCK_SH, self._patience_s)
+            self._lock_within(LOCK_SH, self._patience_s if patient else 0)
+
+    def be_patient(self, *, patient: bool) -> None:
+        """From now on SQLite waits for others as usual, or for nobody."""
+        timeout_ms = int(self._patience_s * 1000) if patient else 0
+        self.database.execute(f"PRAGMA busy_timeout={timeout_ms}")
 
     def unlock(self) -> None:
         """Let checkpoints happen again."""
@@ -170,14 +175,14 @@ class Session:
         except Unavailable:
             return False
         try:
-            # Without its own patience: SQLite would otherwise wait here for readers to end.
-            self.database.execute("PRAGMA busy_timeout=0")
+            # SQLite would otherwise wait here for readers to end.
+            self.be_patient(patient=False)
             faults.point("metadata.checkpoint")
             return not self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except Error as error:
             reraise(error, self.path)
         finally:
-            self.database.execute(f"PRAGMA busy_timeout={int(self._patience_s * 1000)}")
+            self.be_patient(patient=True)
             self.unlock()
 
     def close(self) -> None:
