@@ -198,11 +198,14 @@ disabled_plugins = {json.dumps(without)}
 class Cloched(Ctrd):
     """Our own daemon, installed beside the interpreter that runs the tests.
 
-    directory: its root, state and sockets; short, since shims' sockets are below it.
+    directory: its root, state and sockets; short, since shims' sockets are below it. It has no socket for
+    plugins, which by default is one path for all, unless it is given another configuration.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.plain = directory / "plain.toml"
+        self.plain.write_text('version = 4\n[plugins."io.containerd.nri.v1.nri"]\ndisable = true\n')
         self.address = f"{directory}/state/cloched.sock"
         self.log_path = directory / "log"
         self.start()
@@ -221,7 +224,8 @@ class Cloched(Ctrd):
     def command(self) -> list[str]:
         """The words that start it."""
         places = ["--root", f"{self.directory}/root", "--state", f"{self.directory}/state"]
-        return [peers.command("cloched"), *places, "--address", self.address, "--log-level", "info"]
+        words = ["--address", self.address, "--log-level", "info", "--config", str(self.plain)]
+        return [peers.command("cloched"), *places, *words]
 
     def kill(self) -> None:
         """End it as a crash would."""

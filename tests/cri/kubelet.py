@@ -28,6 +28,12 @@ cdi_spec_dirs = ["{directory}/cdi"]
 [plugins."io.containerd.cri.v1.runtime".cni]
 conf_dir = "{directory}/net"
 bin_dirs = ["{plugins}"]
+[plugins."io.containerd.nri.v1.nri"]
+socket_path = "{directory}/nri.sock"
+plugin_path = "{directory}/nri"
+plugin_config_path = "{directory}/nri.d"
+plugin_request_timeout = "500ms"
+{nri}
 {more}
 """
 
@@ -35,7 +41,8 @@ bin_dirs = ["{plugins}"]
 class KubernetesNode(Cloched):
     """cloched with a configuration of its own.
 
-    flags: further words of its command line. images, more: further lines, about images and at the end.
+    flags: further words of its command line. images, nri, more: further lines, about images, about plugins,
+    and at the end.
     plugins: where CNI's are.
     """
 
@@ -45,12 +52,15 @@ class KubernetesNode(Cloched):
         *,
         flags: tuple[str, ...] = (),
         images: str = "",
+        nri: str = "",
         more: str = "",
         plugins: str = PLUGINS,
     ) -> None:
         self._flags = flags
         self.config = directory / "config.toml"
-        self.config.write_text(CONFIG.format(directory=directory, images=images, more=more, plugins=plugins))
+        self.config.write_text(
+            CONFIG.format(directory=directory, images=images, nri=nri, more=more, plugins=plugins)
+        )
         super().__init__(directory)
 
     def command(self) -> list[str]:

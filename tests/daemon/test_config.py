@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloche.cri.nri.settings import NriSettings, ValidatorSettings
 from cloche.daemon import config, config_command
 from cloche.daemon import config_tables as tables
 from cloche.daemon.config_check import check, read_span
@@ -155,12 +156,12 @@ def test_unknown_keys_are_named_and_ignored(tmp_path: Path) -> None:
 
 
 def test_what_is_not_acted_on_is_said_only_where_it_matters(tmp_path: Path) -> None:
-    nri = "[plugins.'io.containerd.nri.v1.nri']\ndisable = true\nplugin_path = '/opt/nri/plugins'\n"
-    text = "version = 4\n[cgroup]\npath = '/c'\n" + nri
+    bolt = "[plugins.'io.containerd.metadata.v1.bolt']\nno_sync = true\ncontent_sharing_policy = 'shared'\n"
+    text = "version = 4\n[cgroup]\npath = '/c'\n" + bolt
     loaded = config.load(write(tmp_path / "config.toml", text))
     assert loaded.warnings == (
         "cgroup.path has no effect yet",
-        "plugins.'io.containerd.nri.v1.nri'.disable has no effect yet",
+        "plugins.'io.containerd.metadata.v1.bolt'.no_sync has no effect yet",
     )
 
 
@@ -342,3 +343,49 @@ def test_the_streaming_server_is_where_the_file_says(tmp_path: Path) -> None:
         300,
     )
     assert (settings.stream_certificate, settings.stream_key) == ("/c.pem", "/k.pem")
+
+
+def test_nri_is_as_the_file_says(tmp_path: Path) -> None:
+    nri = 'plugins."io.containerd.nri.v1.nri"'
+    lines = [
+        *(
+            'socket_path = "/n"',
+            'plugin_path = "/p"',
+            'plugin_config_path = "/c"',
+            'container_hooks = ["10-a"]',
+        ),
+        *('plugin_registration_timeout = "1m"', 'plugin_request_timeout = "100ms"'),
+        *(f"[{nri}.default_validator]", "enable = true", 'required_plugins = ["b"]', "more = 1"),
+    ]
+    text = "\n".join(["version = 2", f"[{nri}]", *lines])
+    loaded = config.load(write(tmp_path / "config.toml", text))
+    settings = settings_of(loaded, "/root", "/state")
+    assert settings is not None
+    validator = ValidatorSettings(enable=True, required_plugins=("b",))
+    assert settings.nri == NriSettings("/n", "/p", "/c", 60.0, 0.1, ("10-a",), validator)
+    assert [each.split(": ", 1)[1] for each in loaded.warnings if "nri.v1.nri" in each] == [
+        "plugins.'io.containerd.nri.v1.nri'.default_validator.more means nothing to cloched and is ignored"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", NriSettings()),
+        ("disable = true", None),
+        ("disable_connections = true", NriSettings(socket_path="")),
+    ],
+    ids=["nobody", "everybody", "who connects"],
+)
+def test_plugins_can_be_kept_out(tmp_path: Path, line: str, expected: NriSettings | None) -> None:
+    text = f'version = 4\n[plugins."io.containerd.nri.v1.nri"]\n{line}\n'
+    settings = settings_of(config.load(write(tmp_path / "config.toml", text)), "/root", "/state")
+    assert settings is not None
+    assert settings.nri == expected
+
+
+def test_plugins_that_have_no_time_to_answer_are_refused(tmp_path: Path) -> None:
+    text = 'version = 4\n[plugins."io.containerd.nri.v1.nri"]\nplugin_request_timeout = "0s"\n'
+    loaded = config.load(write(tmp_path / "config.toml", text))
+    with pytest.raises(InvalidArgument, match="plugin_request_timeout: '0s' is no time to answer in"):
+        settings_of(loaded, "/root", "/state")

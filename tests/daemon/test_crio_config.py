@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloche.cri.defaults import Defaults, Ulimit, Workload, add
+from cloche.cri.nri.settings import NriSettings, ValidatorSettings
 from cloche.cri.settings import Settings
 from cloche.daemon import config, config_tables, crio_tables
 from cloche.daemon.cri_settings import settings_of
@@ -140,6 +141,19 @@ def test_what_has_no_effect_is_named_and_nothing_else(tmp_path: Path) -> None:
             "the handler is left out"
         ),
     }
+
+
+def test_plugins_of_nri_are_where_the_file_says(tmp_path: Path) -> None:
+    lines = [
+        *("[crio.nri]", 'nri_listen = "/n"', 'nri_plugin_dir = "/p"', 'nri_plugin_request_timeout = "1s"'),
+        *("[crio.nri.default_validator]", "nri_enable_default_validator = true"),
+        *("nri_validator_reject_namespace_adjustment = true", 'nri_validator_required_plugins = ["b"]'),
+    ]
+    crio = read(tmp_path, "\n".join(lines))
+    validator = ValidatorSettings(enable=True, reject_namespace_adjustment=True, required_plugins=("b",))
+    assert settings(crio).nri == NriSettings("/n", "/p", request_s=1.0, validator=validator)
+    assert crio.warnings == ()
+    assert settings(read(tmp_path, "[crio.nri]\nenable_nri = false\n")).nri is None
 
 
 def test_the_folders_files_are_laid_over_it_in_their_order(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cloche.wire.messages.cri.containers import ContainerMetadata
 
 _PREFIX = "io.kubernetes.cri."
+IMAGE_NAME = f"{_PREFIX}image-name"
 
 
 def of_pod(pod: Pod) -> dict[str, str]:
@@ -32,7 +33,7 @@ def of_container(pod: Pod, metadata: ContainerMetadata, image: str, *, typed: bo
     return {
         **({f"{_PREFIX}container-type": "container"} if typed else {}),
         f"{_PREFIX}container-name": metadata.name,
-        f"{_PREFIX}image-name": image,
+        IMAGE_NAME: image,
         **_of_both(pod),
     }
 

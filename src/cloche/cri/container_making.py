@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cloche.cri.pulling import Puller
     from cloche.cri.settings import Handler
     from cloche.kernel.passwd import Identity
-    from cloche.spec.config import IDMapping
+    from cloche.spec.config import Config, IDMapping
     from cloche.spec.mount import Mount
     from cloche.wire.messages.cri.containers import ContainerConfig
 
@@ -75,32 +75,51 @@ class Making:
     async def make(self, pod: Pod, config: ContainerConfig, handler: Handler) -> Container:
         """All of it. Whatever fails, nothing is left."""
         container_id = new_id()
-        name = config.image.image if config.image else ""
-        archive = name if restoring.is_archive(name) else ""
-        if archive:
-            name = await self._image_below(archive)
+        image = await self._image_of(config)
         made: Container = await self._host.run(
-            self._make, container_id, pod, config, handler, name, archive, lane=container_id
+            self._make, container_id, pod, config, handler, image, lane=container_id
         )
         return made
 
-    async def _image_below(self, archive: str) -> str:
-        """The image of a checkpoint, which is fetched where it is not here."""
-        names: list[str] = await self._host.run(restoring.images_of, archive)
-        for name in names:
-            if await self._host.run(self._images.find, name) is not None:
-                return name
+    async def prepare(self, pod: Pod, config: ContainerConfig, handler: Handler) -> tuple[Container, Config]:
+        """All but its config.json, which `keep` writes when it is as it is to be; `discard` undoes it."""
+        container_id = new_id()
+        image = await self._image_of(config)
+        begun: tuple[Container, Config] = await self._host.run(
+            self._prepare, container_id, pod, config, handler, image, lane=container_id
+        )
+        return begun
+
+    async def keep(self, container: Container, spec: Config) -> None:
+        """Write the config.json of a container that was begun: then it is made."""
+        await self._host.run(self._keep, container, spec, lane=container.id)
+
+    async def discard(self, container: Container) -> None:
+        """Remove one that was begun."""
+        await self._host.run(self.remove, container, lane=container.id)
+
+    async def _image_of(self, config: ContainerConfig) -> str:
+        """The name of its image; of the one below a checkpoint, which is fetched where it is not here."""
+        name = config.image.image if config.image else ""
+        if not restoring.is_archive(name):
+            return name
+        names: list[str] = await self._host.run(restoring.images_of, name)
+        for below in names:
+            if await self._host.run(self._images.find, below) is not None:
+                return below
         return await self._puller.pull(names[0], None)
 
     def _make(
-        self,
-        container_id: str,
-        pod: Pod,
-        config: ContainerConfig,
-        handler: Handler,
-        image_name: str,
-        archive: str,
+        self, container_id: str, pod: Pod, config: ContainerConfig, handler: Handler, image_name: str
     ) -> Container:
+        container, spec = self._prepare(container_id, pod, config, handler, image_name)
+        self._keep_or_remove(container, spec)
+        return container
+
+    def _prepare(
+        self, container_id: str, pod: Pod, config: ContainerConfig, handler: Handler, image_name: str
+    ) -> tuple[Container, Config]:
+        asked = config.image.image if config.image else ""
         image = self._images.need(image_name)
         kept = records.KeptContainer(
             pod=pod.id,
@@ -111,17 +130,16 @@ class Making:
             created_at=clock.now(),
             stop_signal=signals.name_of(config.stop_signal) or image.config.stop_signal,
             resources=config.linux.resources if config.linux else None,
-            checkpoint=archive,
+            checkpoint=asked if restoring.is_archive(asked) else "",
         )
         container = Container(container_id, kept)
         self._begin(container, pod, image, handler)
         try:
             faults.point("cri.container-begun")
-            self._finish(container, pod, image, handler)
+            return container, self._specify(container, pod, image, handler)
         except BaseException:
             self.remove(container)
             raise
-        return container
 
     def _begin(self, container: Container, pod: Pod, image: Image, handler: Handler) -> None:
         """The row, which says that it is not made yet, and the snapshot."""
@@ -143,8 +161,8 @@ class Making:
             snapshotter.prepare(tx, row.snapshot_key, image.found.chain_id or None)
             store.create(tx, row)
 
-    def _finish(self, container: Container, pod: Pod, image: Image, handler: Handler) -> None:
-        """The user is looked up in the root file system, and config.json written."""
+    def _specify(self, container: Container, pod: Pod, image: Image, handler: Handler) -> Config:
+        """The user is looked up in the root file system; config.json."""
         context, kept = self._host.context, container.kept
         with context.metadata.read() as tx:
             row = store.get(tx, context.namespace, container.id)
@@ -181,8 +199,22 @@ class Making:
                 if mount.selinux_relabel and mount.image is None:
                     selinux.relabel(os.path.realpath(mount.host_path), label)
         kept.user = _user(who, spec["process"]["user"].get("additionalGids", []))
+        return spec
+
+    def _keep_or_remove(self, container: Container, spec: Config) -> None:
+        try:
+            self._keep(container, spec)
+        except BaseException:
+            self.remove(container)
+            raise
+
+    def _keep(self, container: Container, spec: Config) -> None:
+        context, kept = self._host.context, container.kept
         kept.made = True
         with context.metadata.write() as tx:
+            row = store.get(tx, context.namespace, container.id)
+            if row is None:
+                raise InvalidArgument(f"container {container.id}: was removed while it was made")
             store.update(tx, row.replace(spec=dumps(spec), extensions=records.extensions_of(kept)))
 
     def _target_pid(self, container_id: str) -> int:

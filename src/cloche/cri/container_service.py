@@ -8,12 +8,10 @@ from cloche.cri import resources, signals
 from cloche.errors import FailedPrecondition, NotFound
 from cloche.spec.document import dumps, loads
 from cloche.store import containers as store
-from cloche.wire.messages import task
 from cloche.wire.messages.cri import containers as messages
 from cloche.wire.messages.cri import status
 from cloche.wire.messages.cri.images import ImageSpec
 from cloche.wire.messages.cri.resources import ContainerResources
-from cloche.wire.messages.google import Any as Packed
 from cloche.wire.messages.shim_streams import ReopenLogsRequest
 from cloche.wire.services.cri import RUNTIME
 from cloche.wire.services.streams import STREAMS
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from cloche.wire.protobuf import Encoded
 
 _PORTION = 1000
-_RESOURCES_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
 
 
 class ContainerService:
@@ -143,36 +140,8 @@ class ContainerService:
         """Change limits: what is 0 or empty stays as it is."""
         container = self._inventory.container(request.container_id)
         if request.linux is not None:
-            async with container.changing:
-                await self._update(container, request)
+            await self._containers.update(container, request.linux, request.annotations)
         return messages.UpdateContainerResourcesResponse()
-
-    async def _update(self, container: Container, request: messages.UpdateContainerResourcesRequest) -> None:
-        if container.state == messages.EXITED:
-            raise FailedPrecondition(f"container {container.id}: has exited: its limits cannot be changed")
-        assert request.linux is not None  # noqa: S101 - the caller has looked
-        now = resources.merged(container.kept.resources, request.linux)
-        limits = resources.limits(now, self._host.settings)
-        await self._host.run(self._rewrite, container.id, limits, lane=("row", container.id))
-        if container.state == messages.RUNNING:
-            packed = Packed(type_url=_RESOURCES_TYPE, value=dumps(limits))
-            asked = task.UpdateTaskRequest(
-                id=container.id, resources=packed, annotations=dict(request.annotations)
-            )
-            await self._tasks.call(container.id, "Update", asked)
-        container.kept.resources = now
-        await self._inventory.save_container(container)
-
-    def _rewrite(self, container_id: str, limits: dict[str, object]) -> None:
-        """config.json says what holds, for the next start."""
-        context = self._host.context
-        with context.metadata.write() as tx:
-            row = store.get(tx, context.namespace, container_id)
-            if row is None:
-                raise NotFound(f"container {container_id!r}: not found")
-            spec = loads(row.spec, "config.json")
-            spec["linux"]["resources"] |= limits
-            store.update(tx, row.replace(spec=dumps(spec)))
 
     async def reopen_container_log(
         self, _call: object, request: messages.ReopenContainerLogRequest

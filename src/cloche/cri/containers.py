@@ -3,6 +3,7 @@
     create   row and snapshot · user looked up · config.json · row           (no process yet)
     start    task in the pod's shim · start · row · watched
     end      exit code and its reason into the row · task deleted
+    update   limits into config.json, and where it runs into its cgroup
     remove   task · image volumes · row and snapshot · files
 
 What crashed on its way is found by its row, which says that it was not made, and is removed.
@@ -24,6 +25,8 @@ from cloche.wire.messages.cri.containers import CREATED, EXITED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cloche.cri.container_making import Making
     from cloche.cri.events import Events
     from cloche.cri.handlers import Handlers
@@ -31,8 +34,12 @@ if TYPE_CHECKING:
     from cloche.cri.inventory import Inventory, Pod
     from cloche.cri.joining import Joining, Work
     from cloche.cri.measuring import Measuring
+    from cloche.cri.nri.service import Nri
+    from cloche.cri.settings import Handler
     from cloche.cri.tasks import Ended, Tasks
+    from cloche.cri.updating import Updating
     from cloche.wire.messages.cri.containers import ContainerConfig
+    from cloche.wire.messages.cri.resources import LinuxContainerResources
 
 _log = logging.getLogger("cloche.cri")
 
@@ -56,6 +63,8 @@ class Containers:
         measures: Measuring,
         events: Events,
         joining: Joining,
+        nri: Nri,
+        updating: Updating,
     ) -> None:
         self._host = host
         self._inventory = inventory
@@ -65,6 +74,8 @@ class Containers:
         self._measuring = measures
         self._events = events
         self._joining = joining
+        self._nri = nri
+        self._updating = updating
 
     async def create(self, pod: Pod, config: ContainerConfig | None) -> str:
         """Make a container in a pod, or find that it was made; its id.
@@ -92,10 +103,30 @@ class Containers:
     async def _create(self, pod: Pod, config: ContainerConfig) -> str:
         handler = self._handlers.get(pod.kept.handler)
         await self._making.check(config, handler)
-        container = await self._making.make(pod, config, handler)
-        self._inventory.add(container)
+        if self._nri.is_asked:
+            container = await self._make_adjusted(pod, config, handler)
+        else:
+            with self._nri.births.one():
+                container = await self._making.make(pod, config, handler)
+                self._inventory.add(container)
         self._events.created(container)
+        await self._nri.tell("PostCreateContainer", pod, container)
         return container.id
+
+    async def _make_adjusted(self, pod: Pod, config: ContainerConfig, handler: Handler) -> Container:
+        """Make a container as NRI's plugins want it."""
+        container, spec = await self._making.prepare(pod, config, handler)
+        try:
+            adjusted, limits = await self._nri.create(pod, container, spec)
+            with self._nri.births.one():
+                container.kept.resources = self._updating.known(container.kept.resources, limits)
+                await self._making.keep(container, adjusted)
+                self._inventory.add(container)
+        except BaseException:
+            await self._making.discard(container)
+            await self._nri.undo_create(pod, container, spec)
+            raise
+        return container
 
     async def start(self, container: Container) -> None:
         """Start a container. Raises FailedPrecondition unless it was made and never started."""
@@ -120,6 +151,7 @@ class Containers:
             await self._inventory.save_container(container, durable=False)
         self.watch(container)
         self._events.started_container(container)
+        await self._nri.tell("PostStartContainer", pod, container)
         return container.id
 
     async def _start(self, container: Container, pod: Pod) -> None:
@@ -142,6 +174,7 @@ class Containers:
         faults.point("cri.container-created")
         begun = clock.now()
         try:
+            await self._nri.tell("StartContainer", pod, container)
             await self._tasks.start(container.id)
         except BaseException:
             await asyncio.shield(self._tasks.destroy(container.id))
@@ -156,6 +189,7 @@ class Containers:
         kept.exit_code, kept.reason, kept.explanation = START_FAILED, NOT_STARTED, why
         await self._inventory.save_container(container)
         self._events.stopped_container(container)
+        await self._tell("StopContainer", container)
 
     def watch(self, container: Container) -> None:
         """Notice its end."""
@@ -194,9 +228,28 @@ class Containers:
             faults.point("cri.container-ended")
         await self._tasks.delete(container.id)
         self._events.stopped_container(container)
+        await self._tell("StopContainer", container)
+
+    async def _tell(self, call: str, container: Container) -> None:
+        await self._nri.tell(call, self._inventory.pods.get(container.kept.pod), container)
+
+    async def update(
+        self, container: Container, asked: LinuxContainerResources, annotations: Mapping[str, str]
+    ) -> None:
+        """Change limits: what is 0 or empty stays as it is. Raises FailedPrecondition if it has exited."""
+        pod = self._inventory.pods.get(container.kept.pod)
+        wanted, more = await self._nri.update(pod, container, asked)
+        async with container.changing:
+            await self._updating.change(container, wanted, more=more, annotations=annotations)
+        await self._tell("PostUpdateContainer", container)
 
     async def stop(self, container: Container, timeout_s: int) -> None:
         """Stop a container: its signal, and SIGKILL when the time is over. Can be repeated."""
+        await self.halt(container, timeout_s)
+        await self._tell("StopContainer", container)
+
+    async def halt(self, container: Container, timeout_s: int) -> None:
+        """The same with its pod: of one that was never started NRI's plugins are told when it is removed."""
         if container.state == CREATED and container.changing.locked():
             async with container.changing:
                 pass  # it is being started: what came of it is known then
@@ -216,6 +269,7 @@ class Containers:
         async with container.changing:
             if container.watcher is not None:
                 await asyncio.shield(container.watcher)
+            await self._tell("RemoveContainer", container)
             await self._host.run(self._making.remove, container, lane=container.id)
             if container.id in self._inventory.containers:
                 self._inventory.discard(container)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cloche.cri.host import Host
     from cloche.cri.inventory import Inventory, Pod
+    from cloche.cri.nri.service import Nri
     from cloche.cri.pods import Pods
     from cloche.wire.messages.cri.status import ContainerStatus
     from cloche.wire.protobuf import Encoded
@@ -28,10 +29,11 @@ class PodService:
 
     SERVICE = RUNTIME
 
-    def __init__(self, host: Host, inventory: Inventory, pods: Pods) -> None:
+    def __init__(self, host: Host, inventory: Inventory, pods: Pods, nri: Nri) -> None:
         self._host = host
         self._inventory = inventory
         self._pods = pods
+        self._nri = nri
 
     async def run_pod_sandbox(
         self, _call: object, request: messages.RunPodSandboxRequest
@@ -126,9 +128,11 @@ class PodService:
         linux = pod.config.linux
         if linux is None:
             raise Unimplemented(f"sandbox {pod.id}: was made without anything that has limits")
+        await self._nri.update_pod(pod, request.overhead, request.resources)
         linux.overhead = request.overhead or linux.overhead
         linux.resources = request.resources or linux.resources
         await self._inventory.save_pod(pod)
+        await self._nri.tell("PostUpdatePodSandbox", pod)
         return messages.UpdatePodSandboxResourcesResponse()
 
 

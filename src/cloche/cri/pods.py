@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cloche.cri.host import Host
     from cloche.cri.inventory import Inventory
     from cloche.cri.joining import Joining, Work
+    from cloche.cri.nri.service import Nri
     from cloche.cri.pod_files import PodFiles
     from cloche.cri.pod_network import PodNetwork
     from cloche.cri.pod_root import PodRoot
@@ -61,6 +62,7 @@ class Pods:
         events: Events,
         joining: Joining,
         puller: Puller,
+        nri: Nri,
     ) -> None:
         self._host = host
         self._puller = puller
@@ -73,6 +75,7 @@ class Pods:
         self._containers = containers
         self._events = events
         self._joining = joining
+        self._nri = nri
 
     async def run(self, config: PodSandboxConfig | None, handler_name: str) -> str:
         """Make and start a pod, or find that it was; its id.
@@ -144,6 +147,7 @@ class Pods:
                 faults.point("cri.pod-connected")
             work.enter("starting it")
             await self._tasks.start(pod.id)
+            await self._nri.tell("RunPodSandbox", pod)
             pod.kept.made = True
             self._inventory.pods[pod.id] = pod
             # A power cut ends pods anyway; the death of a process loses nothing of this.
@@ -189,6 +193,7 @@ class Pods:
 
     async def _undo(self, pod: Pod, *, connected: bool) -> None:
         """Nothing is to be left of a pod that was not made, whatever happens on the way."""
+        await self._nri.undo(pod)
         if connected:
             try:
                 await self._network.disconnect(pod.id)
@@ -232,7 +237,8 @@ class Pods:
     async def stop(self, pod: Pod) -> None:
         """Stop a pod with all in it. Can be repeated."""
         async with pod.changing:
-            await asyncio.gather(*(self._containers.stop(each, 0) for each in list(pod.containers.values())))
+            await asyncio.gather(*(self._containers.halt(each, 0) for each in list(pod.containers.values())))
+            await self._nri.tell("StopPodSandbox", pod)
             await self._network.disconnect(pod.id)
             faults.point("cri.pod-disconnected")
             if pod.kept.netns:
@@ -248,6 +254,8 @@ class Pods:
         async with pod.changing:
             for container in list(pod.containers.values()):
                 await self._containers.remove(container)
+            if pod.id in self._inventory.pods:
+                await self._nri.tell("RemovePodSandbox", pod)
             await self._host.run(self._forget, pod, lane=pod.id)
             if self._inventory.pods.pop(pod.id, None) is not None:
                 self._events.removed(pod)

@@ -19,6 +19,7 @@ from cloche.cri.inventory import Inventory
 from cloche.cri.joining import Joining
 from cloche.cri.measuring import Measuring
 from cloche.cri.metrics_service import MetricsService
+from cloche.cri.nri.service import Nri
 from cloche.cri.pod_files import PodFiles
 from cloche.cri.pod_network import PodNetwork
 from cloche.cri.pod_root import PodRoot
@@ -30,6 +31,7 @@ from cloche.cri.stream_service import Streams, StreamService
 from cloche.cri.streaming.server import Settings as StreamingSettings
 from cloche.cri.streaming.server import StreamingServer
 from cloche.cri.tasks import Tasks
+from cloche.cri.updating import Updating
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +39,10 @@ if TYPE_CHECKING:
 
 
 class Cri:
-    """One daemon's CRI. services: what is to be registered, under the names that they say."""
+    """One daemon's CRI. services: what is to be registered, under the names that they say.
+
+    nri: what plugins connect to.
+    """
 
     def __init__(self, host: Host) -> None:
         images, puller, space = Images(host.context), Puller(host), ImageSpace(host)
@@ -50,6 +55,8 @@ class Cri:
         events = Events(host, inventory)
         events.describe = describe
         files, joining = PodFiles(host.settings), Joining(host.settings.slow_stage_s, events.slow)
+        updating = Updating(host, inventory, tasks)
+        self.nri = nri = Nri(host, inventory, updating)
         self._containers = Containers(
             host,
             inventory,
@@ -59,7 +66,10 @@ class Cri:
             measures=measures,
             events=events,
             joining=joining,
+            nri=nri,
+            updating=updating,
         )
+        nri.stop = self._containers.stop
         self._pods = Pods(
             host,
             inventory,
@@ -72,12 +82,13 @@ class Cri:
             events=events,
             joining=joining,
             puller=puller,
+            nri=nri,
         )
         self._server = StreamingServer(Streams(inventory, tasks, execution), _streaming(host))
         self.services: tuple[object, ...] = (
             InformationService(host, handlers, network, puller),
             ImageService(host, images, puller, space),
-            PodService(host, inventory, self._pods),
+            PodService(host, inventory, self._pods, nri),
             ContainerService(host, inventory, self._containers, tasks),
             StatsService(host, inventory, measures, space),
             MetricsService(host, inventory, measures, space),
@@ -91,6 +102,7 @@ class Cri:
         self._inventory.load()
         await self._containers.recover()
         await self._pods.recover()
+        await self.nri.begin()
         self._trying = asyncio.ensure_future(self._network.keep_trying())
         await self._server.start()
 
@@ -102,6 +114,7 @@ class Cri:
         self._inventory.stop_watching()
         if self._trying is not None:
             self._trying.cancel()
+        await self.nri.close()
         await self._server.stop()
 
 

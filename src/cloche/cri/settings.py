@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cloche.cri.defaults import Defaults
+from cloche.cri.nri.settings import NriSettings
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ class Settings(Record):
     netns_directory: where pods' network namespaces are pinned. defaults: what every container gets.
     network_limit: how many of the networks a pod is in, 0 for all.
     plugin_timeout_s: how long a call of a CNI plugin may take. slow_stage_s: after how long at one thing
-    that is said.
+    that is said. nri: None for no plugins.
     """
 
     root: str
@@ -100,3 +101,4 @@ class Settings(Record):
     stream_certificate: str = ""
     stream_key: str = ""
     stream_idle_s: float = 4 * 3600.0
+    nri: NriSettings | None = None

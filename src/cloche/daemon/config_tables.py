@@ -36,6 +36,7 @@ CGROUPS = "io.containerd.monitor.task.v1.cgroups"
 SCHEDULER = "io.containerd.gc.v1.scheduler"
 BACKEND = "io.cloche.server.v1.backend"
 DIFFS = "io.containerd.service.v1.diff-service"
+NRI = "io.containerd.nri.v1.nri"
 SHIMS = "io.containerd.shim.v1.manager"
 TRANSFER = "io.containerd.transfer.v1.local"
 VERIFIER = "io.containerd.image-verifier.v1.bindir"
@@ -156,6 +157,8 @@ _CRI_RUNTIME: dict[str, Any] = {
         "use_internal_loopback": False,
     },
 }
+_SECCOMP = ("runtime_default_seccomp", "unconfined_seccomp", "custom_seccomp")
+_ADJUSTED = ("oci_hook", *_SECCOMP, "namespace", "sysctl")
 _NRI: dict[str, Any] = {
     "disable": False,
     "socket_path": "/var/run/nri/nri.sock",
@@ -164,14 +167,10 @@ _NRI: dict[str, Any] = {
     "plugin_registration_timeout": Span("5s"),
     "plugin_request_timeout": Span("2s"),
     "disable_connections": False,
+    "container_hooks": [],
     "default_validator": {
         "enable": False,
-        "reject_oci_hook_adjustment": False,
-        "reject_runtime_default_seccomp_adjustment": False,
-        "reject_unconfined_seccomp_adjustment": False,
-        "reject_custom_seccomp_adjustment": False,
-        "reject_namespace_adjustment": False,
-        "reject_sysctl_adjustment": False,
+        **{f"reject_{name}_adjustment": False for name in _ADJUSTED},
         "required_plugins": [],
         "tolerate_missing_plugins_annotation": "",
     },
@@ -250,7 +249,7 @@ PLUGINS: dict[str, Any] = {
     PROMETHEUS: {"grpc_histogram": False},
     RESTART: {"interval": Span("10s")},
     CGROUPS: {"no_prometheus": False},
-    "io.containerd.nri.v1.nri": _NRI,
+    NRI: _NRI,
     "io.containerd.runtime.v2.task": {"platforms": Free()},
     DEBUG: _LISTENER,
     GRPC: _LISTENER | {"address": f"{STATE}/cloched.sock"} | _MESSAGES,

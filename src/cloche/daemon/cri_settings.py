@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloche.cri import base_spec
 from cloche.cri.defaults import Defaults
+from cloche.cri.nri.settings import NriSettings, ValidatorSettings
 from cloche.cri.settings import Handler, Settings
 from cloche.daemon import config_tables
 from cloche.daemon.config_check import read_span
@@ -93,7 +94,35 @@ def settings_of(config: Config, root: str, state: str, crio: Crio | None = None)
         stream_certificate=certificate,
         stream_key=key,
         stream_idle_s=read_span(streams["stream_idle_timeout"]),
+        nri=_nri(config),
     )
+
+
+def _nri(config: Config) -> NriSettings | None:
+    table = config.plugin(config_tables.NRI)
+    if table["disable"] or config_tables.NRI in config.values["disabled_plugins"]:
+        return None
+    # A key that means nothing was warned of.
+    known = config_tables.PLUGINS[config_tables.NRI]["default_validator"]
+    validator = {name: table["default_validator"][name] for name in known}
+    validator["required_plugins"] = tuple(validator["required_plugins"])
+    return NriSettings(
+        socket_path="" if table["disable_connections"] else table["socket_path"],
+        plugin_path=table["plugin_path"],
+        config_path=table["plugin_config_path"],
+        registration_s=_positive(table, "plugin_registration_timeout"),
+        request_s=_positive(table, "plugin_request_timeout"),
+        hooks=tuple(table["container_hooks"]),
+        validator=ValidatorSettings(**validator),
+    )
+
+
+def _positive(table: Mapping[str, Any], name: str) -> float:
+    """Seconds. Raises InvalidArgument where no plugin could ever answer in time."""
+    span_s = read_span(table[name])
+    if span_s <= 0:
+        raise InvalidArgument(f"{config_tables.NRI}: {name}: {table[name]!r} is no time to answer in")
+    return span_s
 
 
 def _pair(streams: Mapping[str, Any]) -> tuple[str, str]:

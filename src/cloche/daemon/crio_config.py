@@ -98,6 +98,7 @@ class _Reader:
             tables.CRI_RUNTIME: self._runtime(),
             tables.CRI_IMAGES: self._images(),
             tables.CRI: self._streams(),
+            tables.NRI: self._nri(),
         }
         listen = self._said("api", "listen")
         if listen is not None:
@@ -110,6 +111,23 @@ class _Reader:
             tree["debug"] = {"level": {"warning": "warn", "panic": "fatal"}.get(level, level)}
         insecure = [each for each in self._values["image"]["insecure_registries"] if self._is_host(each)]
         return Crio(tree, self._defaults(), tuple(insecure), tuple(self._warnings))
+
+    def _nri(self) -> dict[str, Any]:
+        values = self._values["nri"]
+        validator = {
+            name.removeprefix("nri_validator_"): value for name, value in values["default_validator"].items()
+        }
+        validator["enable"] = validator.pop("nri_enable_default_validator")
+        return {
+            "disable": not values["enable_nri"],
+            "socket_path": values["nri_listen"],
+            "plugin_path": values["nri_plugin_dir"],
+            "plugin_config_path": values["nri_plugin_config_dir"],
+            "disable_connections": values["nri_disable_connections"],
+            "plugin_registration_timeout": values["nri_plugin_registration_timeout"],
+            "plugin_request_timeout": values["nri_plugin_request_timeout"],
+            "default_validator": validator,
+        }
 
     def _said(self, section: str, name: str) -> Any:
         """What the files say; None where they are silent."""

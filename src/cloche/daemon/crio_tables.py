@@ -173,6 +173,20 @@ TOP: dict[str, Any] = {
             "enable_nri": True,
             "nri_listen": "/var/run/nri/nri.sock",
             "nri_plugin_dir": "/opt/nri/plugins",
+            "nri_plugin_config_dir": "/etc/nri/conf.d",
+            "nri_disable_connections": False,
+            "nri_plugin_registration_timeout": Span("5s"),
+            "nri_plugin_request_timeout": Span("2s"),
+            "default_validator": {
+                "nri_enable_default_validator": False,
+                "nri_validator_reject_oci_hook_adjustment": False,
+                "nri_validator_reject_runtime_default_seccomp_adjustment": False,
+                "nri_validator_reject_unconfined_seccomp_adjustment": False,
+                "nri_validator_reject_custom_seccomp_adjustment": False,
+                "nri_validator_reject_namespace_adjustment": False,
+                "nri_validator_required_plugins": [],
+                "nri_validator_tolerate_missing_plugins_annotation": "",
+            },
         },
     }
 }
@@ -199,6 +213,10 @@ _IN = {
     ),
     "network": ("network_dir", "plugin_dirs", "plugin_dir"),
     "metrics": ("enable_metrics", "metrics_host", "metrics_port"),
+    "nri": (
+        *("enable_nri", "nri_listen", "nri_plugin_dir", "nri_plugin_config_dir", "nri_disable_connections"),
+        *("nri_plugin_registration_timeout", "nri_plugin_request_timeout", "default_validator"),
+    ),
 }
 _OF_RUNTIMES = (
     *("runtime_path", "runtime_root", "runtime_type", "inherit_default_runtime", "allowed_annotations"),

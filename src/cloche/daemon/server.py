@@ -42,6 +42,7 @@ from cloche.daemon.differs import Differs, RemoteDiffer, brought
 from cloche.daemon.following import follow_others
 from cloche.daemon.lanes import Lanes
 from cloche.daemon.lending import Lent
+from cloche.daemon.nri_socket import NriSocket
 from cloche.daemon.proxied_sandboxes import ProxiedSandboxes
 from cloche.daemon.proxies import ProxiedSnapshots
 from cloche.daemon.proxy_plugins import CONTENT, DIFF, OWN_DIFFER, SANDBOX, SNAPSHOT, ProxyPlugin
@@ -166,6 +167,7 @@ class Server:
         scraped = self._measure(host, manager, connections, collector)
         tracer = self._trace(connections)
         listeners = self._listen(connections) + self._lend(host, connections)
+        plugging = self._take_plugins(cri)
         collector.begin()
         monitor = Monitor(host.all(), manager, interval_s=self._places.restart_interval_s)
         monitor.begin()
@@ -180,6 +182,8 @@ class Server:
         monitor.close()
         if scraped is not None:
             await scraped.close()
+        if plugging is not None:
+            await plugging.close()
         await collector.close()
         await connections.stop(STOP_GRACE_S)
         if cri is not None:
@@ -334,6 +338,13 @@ class Server:
         tracer = Tracer(Exporter(settings), f"{self._places.state}/traces.sock", settings.ratio)
         connections.observers += (tracer,)
         return tracer
+
+    def _take_plugins(self, cri: Cri | None) -> NriSocket | None:
+        """Let NRI's plugins connect."""
+        settings = self._places.cri.nri if self._places.cri else None
+        if cri is None or settings is None or not settings.socket_path:
+            return None
+        return NriSocket.open(settings.socket_path, cri.nri)
 
     def _listen(self, connections: Connections) -> list[Listener]:
         listeners = inherited(os.environ)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 
 
+class MalformedAnswer(StatusError):
+    """What the server answered cannot be read."""
+
+
 class TtrpcChannel(Dialing):
     """One connection to a server: any number of calls at the same time, from one event loop.
 
@@ -183,7 +187,7 @@ class TtrpcClientCall:
         try:
             self._read(frame)
         except ValueError as error:
-            self._error = StatusError(status.INTERNAL, f"the server's answer is malformed: {error}")
+            self._error = MalformedAnswer(status.INTERNAL, f"the server's answer is malformed: {error}")
         if self._over or self._error is not None:
             self._channel.forget(self.number)
         self._wake()
