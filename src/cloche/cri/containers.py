@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import ExitStack
 
 from cloche.cri import signals
 from cloche.cri.inventory import Container
@@ -117,8 +118,8 @@ class Containers:
         """Make a container as NRI's plugins want it."""
         container, spec = await self._making.prepare(pod, config, handler)
         try:
-            adjusted, limits = await self._nri.create(pod, container, spec)
-            with self._nri.births.one():
+            with ExitStack() as birth:
+                adjusted, limits = await self._nri.create(pod, container, spec, birth)
                 container.kept.resources = self._updating.known(container.kept.resources, limits)
                 await self._making.keep(container, adjusted)
                 self._inventory.add(container)

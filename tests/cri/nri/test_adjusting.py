@@ -13,6 +13,7 @@ from cloche.cri.nri.describing import container_of
 from cloche.cri.records import KeptContainer
 from cloche.errors import InvalidArgument, Unimplemented
 from cloche.spec.validate import validate
+from cloche.wire.messages.cri.resources import LinuxContainerResources
 from cloche.wire.messages.nri import containers, linux, resources, values
 from cloche.wire.messages.nri.adjustments import ContainerAdjustment, LinuxContainerAdjustment
 from cloche.wire.messages.nri.values import KeyValue, OptionalBool, OptionalInt64, OptionalUInt64
@@ -169,3 +170,16 @@ def test_a_memory_limit_counts_swap_too_unless_swap_is_set() -> None:
     unlimited = resources.LinuxResources(memory=resources.LinuxMemory(limit=OptionalInt64(value=0)))
     assert limits.to_config(limited)["memory"].get("swap", 5) == 5
     assert limits.to_config(unlimited) == {}
+
+
+@pytest.mark.parametrize(
+    ("limit", "swap", "expected"), [(5, None, 8), (6, None, None), (5, 7, 7)], ids=["kept", "moot", "set"]
+)
+def test_swap_that_a_client_asks_for_is_kept_beside_the_same_memory(
+    limit: int, swap: int | None, expected: int | None
+) -> None:
+    asked = LinuxContainerResources(memory_limit_in_bytes=5, memory_swap_limit_in_bytes=8)
+    memory = resources.LinuxMemory(limit=OptionalInt64(value=limit))
+    memory.swap = OptionalInt64(value=swap) if swap else None
+    limits.keep_swap(resources.LinuxResources(memory=memory), asked)
+    assert (memory.swap.value if memory.swap else None) == expected

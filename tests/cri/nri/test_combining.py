@@ -103,6 +103,17 @@ def test_who_removes_it_first_may_set_it_anew(field: str) -> None:
         found.add(FIRST[field], "30-c")
 
 
+def test_what_one_has_removed_another_must_not_set() -> None:
+    found = Adjustments("id")
+    found.add(FIRST["env"], "10-a")
+    found.add(ContainerAdjustment(env=[KeyValue(key="-A")]), "20-b")
+    assert found.owners.told().owners["id"].compound == {}
+    with pytest.raises(InvalidArgument, match="'20-b' and '30-c' both set environment variable 'A'"):
+        found.add(FIRST["env"], "30-c")
+    found.add(REMOVALS["env"], "30-c")
+    assert found.combined().env == [KeyValue(key="A", value="2")]
+
+
 def test_hooks_of_all_plugins_are_there_and_all_of_them_are_said_to_have_set_them() -> None:
     found = Adjustments("id")
     for plugin in ("10-a", "20-b"):
@@ -137,7 +148,10 @@ def test_updates_of_one_container_become_one() -> None:
     assert first.linux.resources.memory == resources.LinuxMemory(limit=SMALL, swap=SMALL)  # type: ignore[union-attr]
     with pytest.raises(InvalidArgument, match="both set memory limit"):
         updates.add([update("old", memory(limit=SMALL))], "20-b")
-    updates.add([update("old", memory(limit=SMALL), ignore_failure=True)], "20-b")
+    wanted = memory(limit=SMALL, reservation=SMALL)
+    updates.add([update("old", wanted, ignore_failure=True)], "20-b")
+    assert updates.combined()[0].linux.resources.memory.reservation is None  # type: ignore[union-attr]
+    updates.add([update("old", memory(reservation=SMALL))], "30-c")
     with pytest.raises(InvalidArgument, match="which is being made"):
         updates.add([update("new", memory(limit=SMALL))], "20-b")
 

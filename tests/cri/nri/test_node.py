@@ -130,9 +130,9 @@ def node(registry: Registry, layout: Path) -> Iterator[tuple[KubernetesNode, str
 
 
 @contextmanager
-def a_pod(node: KubernetesNode, tmp_path: Path) -> Iterator[Any]:
+def a_pod(node: KubernetesNode, tmp_path: Path, **more: Any) -> Iterator[Any]:
     """A pod on the node."""
-    with Kubelet(node.address) as client, running_pod(client, pod_config(tmp_path)) as pod:
+    with Kubelet(node.address) as client, running_pod(client, pod_config(tmp_path, **more)) as pod:
         yield pod
 
 
@@ -172,8 +172,11 @@ def test_the_validator_rejects_what_the_configuration_forbids(
 
 
 def test_a_hook_that_hangs_is_asked_no_more(node: tuple[KubernetesNode, str], tmp_path: Path) -> None:
-    with a_pod(node[0], tmp_path) as pod:
-        pod.create(container_config(node[1], "true", name="hang"))
+    needs = {"required-plugins.noderesource.dev/container.hang": "[moody]"}
+    missing = pytest.raises(ClocheError, match="required plugins are not there: moody")
+    with a_pod(node[0], tmp_path, annotations=needs) as pod:
+        with missing:
+            pod.create(container_config(node[1], "true", name="hang"))
         pod.create(container_config(node[1], "true", name="raise"))
     assert "container hook 30-moody is dropped: no answer within 0.5 s" in node[0].log.read_text()
 

@@ -138,11 +138,13 @@ def test_two_plugins_that_set_the_same_are_both_named_and_nothing_is_made(
 def test_a_later_plugin_sees_what_an_earlier_one_wants_and_may_replace_it(
     pod: Pod, image: str, path: str
 ) -> None:
-    first = adjusting(env=[KeyValue(key="WHO", value="first")])
+    first = adjusting(env=[KeyValue(key="WHO", value="first")], annotations={"who": "first"})
     second = adjusting(env=[KeyValue(key="-WHO"), KeyValue(key="WHO", value="second")])
     with two(path, first, second) as (_, later):
-        container = pod.create(container_config(image, "true"))
-    assert "WHO=first" in later.told[-2][1].container.env
+        container = pod.create(container_config(image, "true", annotations={"who": "nobody"}))
+    told = later.told[-2][1].container
+    assert "WHO=first" in told.env
+    assert told.annotations["who"] == "first"
     assert [each for each in spec_of(container)["process"]["env"] if "WHO" in each] == ["WHO=second"]
 
 
@@ -236,11 +238,13 @@ def test_a_plugin_changes_what_the_kubelet_asks_for(pod: Pod, image: str, path: 
 
     container = pod.run(container_config(image, "sleep 1000"))
     with Plugin(path, UpdateContainer=update) as plugin:
-        limits = LinuxContainerResources(cpu_shares=300)
+        limits = LinuxContainerResources(cpu_shares=300, oom_score_adj=500)
         asked = cri.UpdateContainerResourcesRequest(container_id=container.id, linux=limits)
         pod.kubelet("UpdateContainerResources", asked)
         assert plugin.happened == ["UpdateContainer", "PostUpdateContainer"]
-    assert container.status().resources.linux.cpu_shares == 777  # type: ignore[union-attr]
+    found = container.status().resources.linux  # type: ignore[union-attr]
+    assert found is not None
+    assert (found.cpu_shares, found.oom_score_adj) == (777, 500)
 
 
 def test_a_limit_that_a_plugin_set_survives_an_update_of_another(pod: Pod, image: str, path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cloche.cri.nri.owners import Owners
 from cloche.errors import InvalidArgument
+from cloche.spec.record import Record
 from cloche.wire.messages.nri import adjustments as messages
 from cloche.wire.messages.nri import linux as linux_messages
 from cloche.wire.messages.nri.containers import Hooks
@@ -16,7 +17,7 @@ from cloche.wire.messages.nri.values import REMOVAL, KeyValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
 _MEMORY = {
@@ -38,6 +39,7 @@ _CPU = {
     "cpus": "CPU cpus",
     "mems": "CPU mems",
 }
+_OTHERS = {"blockio_class": "blockio class", "rdt_class": "RDT class", "pids": "pids limit"}
 _ONCE = {
     "cgroups_path": "cgroups path",
     "oom_score_adj": "oom_score_adj",
@@ -105,7 +107,7 @@ class Adjustments:
         for key in given:
             if key.startswith(REMOVAL):
                 removed = key.removeprefix(REMOVAL)
-                self.owners.clear(self._container, field, key=removed)
+                self.owners.clear(self._container, field, plugin, key=removed)
                 changes.pop(removed, None)
                 changes[removed] = None
         for key, value in given.items():
@@ -125,7 +127,7 @@ class Adjustments:
         if not args:
             return
         if not args[0]:
-            self.owners.clear(self._container, "args")
+            self.owners.clear(self._container, "args", plugin)
             args = args[1:]
         self.owners.claim(self._container, "args", plugin)
         self._args = args
@@ -142,7 +144,7 @@ class Adjustments:
             self._rdt = linux_messages.LinuxRdt(remove=rdt.remove)
         if rdt.remove:
             for field in _RDT.values():
-                self.owners.clear(self._container, field)
+                self.owners.clear(self._container, field, plugin)
         for name, field in _RDT.items():
             value = getattr(rdt, name)
             if value is not None:
@@ -191,6 +193,16 @@ def _marked_map(changes: Mapping[str, Any], nothing: Any) -> dict[str, Any]:
     }
 
 
+class _Change(Record):
+    """One limit that a plugin sets. key: which of several."""
+
+    field: str
+    into: dict[str, Any]
+    name: str
+    value: Any
+    key: str | None = None
+
+
 class Resources:
     """Collects limits of one container. start: what they are laid over."""
 
@@ -202,31 +214,31 @@ class Resources:
         self._cpu = dict(vars(start.cpu or LinuxCPU()))
         self._pages = {each.page_size: each for each in start.hugepage_limits}
         self._unified = dict(start.unified)
-        self._others = {
-            name: getattr(start, name)
-            for name in ("blockio_class", "rdt_class", "pids")
-            if getattr(start, name) is not None
-        }
+        self._others = {name: getattr(start, name) for name in _OTHERS if getattr(start, name) is not None}
 
     def add(self, wanted: LinuxResources, plugin: str) -> None:
-        """What a plugin wants. Raises InvalidArgument where another has set the same."""
+        """What a plugin wants. Raises InvalidArgument where another has set the same; then none of it is."""
+        changes = list(self._changes(wanted))
+        for change in changes:
+            self._owners.check(self._container, change.field, plugin, key=change.key)
+        for change in changes:
+            self._owners.claim(self._container, change.field, plugin, key=change.key)
+            change.into[change.name] = change.value
+
+    def _changes(self, wanted: LinuxResources) -> Iterator[_Change]:
         for given, fields, into in (
             (wanted.memory, _MEMORY, self._memory),
             (wanted.cpu, _CPU, self._cpu),
-            (wanted, {"blockio_class": "blockio class", "rdt_class": "RDT class"}, self._others),
-            (wanted, {"pids": "pids limit"}, self._others),
+            (wanted, _OTHERS, self._others),
         ):
             for name, field in fields.items() if given is not None else ():
                 value = getattr(given, name)
                 if value is not None and value != "":
-                    self._owners.claim(self._container, field, plugin)
-                    into[name] = value
+                    yield _Change(field, into, name, value)
         for page in wanted.hugepage_limits:
-            self._owners.claim(self._container, "hugepage limit", plugin, key=page.page_size)
-            self._pages[page.page_size] = page
+            yield _Change("hugepage limit", self._pages, page.page_size, page, key=page.page_size)
         for key, text in wanted.unified.items():
-            self._owners.claim(self._container, "unified cgroup parameter", plugin, key=key)
-            self._unified[key] = text
+            yield _Change("unified cgroup parameter", self._unified, key, text, key=key)
 
     def combined(self, rules: Sequence[Any] = ()) -> LinuxResources:
         """All of them. rules: of the device controller."""

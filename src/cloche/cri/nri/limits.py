@@ -126,8 +126,20 @@ def from_cri(asked: cri.LinuxContainerResources | None) -> messages.LinuxResourc
     )
 
 
-def to_cri(asked: messages.LinuxResources) -> cri.LinuxContainerResources:
-    """As far as CRI has words for it; what is not said is 0."""
+def keep_swap(found: messages.LinuxResources, asked: cri.LinuxContainerResources) -> None:
+    """Lay what a client asks for of swap under what plugins, which are not told of it, have made of the rest.
+
+    Beside another limit of memory it means nothing.
+    """
+    memory, swap = found.memory, asked.memory_swap_limit_in_bytes
+    if memory is None or memory.swap is not None or not swap:
+        return
+    if memory.limit is not None and memory.limit.value == asked.memory_limit_in_bytes:
+        memory.swap = values.OptionalInt64(value=swap)
+
+
+def to_cri(asked: messages.LinuxResources, *, oom_score_adj: int = 0) -> cri.LinuxContainerResources:
+    """As far as CRI has words for it, with a score that plugins have none for; what is not said is 0."""
     cpu, memory = asked.cpu or messages.LinuxCPU(), asked.memory or messages.LinuxMemory()
     return cri.LinuxContainerResources(
         cpu_shares=cpu.shares.value if cpu.shares else 0,
@@ -141,4 +153,5 @@ def to_cri(asked: messages.LinuxResources) -> cri.LinuxContainerResources:
             cri.HugepageLimit(page_size=each.page_size, limit=each.limit) for each in asked.hugepage_limits
         ],
         unified=dict(asked.unified),
+        oom_score_adj=oom_score_adj,
     )

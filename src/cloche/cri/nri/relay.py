@@ -24,6 +24,7 @@ from cloche.wire.messages.nri.resources import LinuxResources
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import ExitStack
     from typing import Any
 
     from cloche.cri.host import Host
@@ -168,10 +169,13 @@ class Relay:
         if error is not None:
             raise error
 
-    async def create(self, pod: Pod, container: Container, spec: Any) -> tuple[Any, LinuxResources | None]:
+    async def create(
+        self, pod: Pod, container: Container, spec: Any, birth: ExitStack
+    ) -> tuple[Any, LinuxResources | None]:
         """Ask what is to be changed of a container; its config.json then, and which limits that concerns.
 
-        Raises StatusError for a plugin's error, InvalidArgument for what contradicts or cannot be.
+        birth: closed when it is there. Raises StatusError for a plugin's error, InvalidArgument for what
+        contradicts or cannot be.
         """
         adjustments = Adjustments(container.id)
         updates = Updates(adjustments.owners, made=container.id)
@@ -179,7 +183,7 @@ class Relay:
         async with self._lock:
             (holder,) = await self._host.run(self._rows.specs, pod.id)
             told = describing.pod_of(pod, holder)
-            changed, asked = spec, list(self._plugins)
+            changed = spec
             for plugin in self._who_hears(_CREATE):
                 view = describing.container_of(container, changed, made=False)
                 answer = await plugin.create(messages.ContainerRequest(pod=told, container=view), changed)
@@ -199,12 +203,17 @@ class Relay:
                     adjust=combined,
                     update=updates.combined(),
                     owners=adjustments.owners.told(),
-                    plugins=[messages.PluginInstance(name=each.base, index=each.index) for each in asked],
+                    plugins=[
+                        messages.PluginInstance(name=each.base, index=each.index)
+                        for each in self._plugins
+                        if each.alive  # one that was just dropped has not adjusted it
+                    ],
                 )
             )
             if changed is not spec:
                 directories = self._host.settings.cdi_directories
                 changed = await self._host.run(_adjusted, spec, combined, directories)
+            birth.enter_context(self._births.one())
         await self._wishes.carry_out(updates.combined(), evictions)
         return changed, combined.linux.resources if changed is not spec and combined.linux else None
 

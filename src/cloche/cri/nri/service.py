@@ -17,12 +17,14 @@ import logging
 from cloche import __version__
 from cloche.cri.nri.births import Births
 from cloche.cri.nri.settings import NriSettings
+from cloche.errors import ClocheError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     import subprocess
     from collections.abc import Awaitable, Callable
+    from contextlib import ExitStack
     from typing import Any
 
     from cloche.cri.host import Host
@@ -141,8 +143,11 @@ class Nri:
         ending.add_done_callback(self._ending.discard)
 
     async def _begin_with(self, plugin: RemotePlugin) -> None:
-        if await plugin.begin(("cloche", __version__, NRI_VERSION)):
-            await self._relayed().join(plugin)
+        try:
+            if await plugin.begin(("cloche", __version__, NRI_VERSION)):
+                await self._relayed().join(plugin)
+        except (ClocheError, OSError) as error:
+            plugin.drop(f"it cannot be told what there is: {error}")
 
     async def _answer(self, plugin: RemotePlugin, call: str, request: Any) -> Message:
         """What a plugin asks of us."""
@@ -197,7 +202,8 @@ class Nri:
         from cloche.cri.nri import limits
         from cloche.cri.nri.wishes import beyond_cri
 
-        return limits.to_cri(found), beyond_cri(found)
+        limits.keep_swap(found, asked)
+        return limits.to_cri(found, oom_score_adj=asked.oom_score_adj), beyond_cri(found)
 
     @property
     def births(self) -> Births:
@@ -209,9 +215,11 @@ class Nri:
         """Whether a container that is made now has to be shown to anybody."""
         return bool(self._relay)
 
-    async def create(self, pod: Pod, container: Container, spec: Any) -> tuple[Any, LinuxResources | None]:
+    async def create(
+        self, pod: Pod, container: Container, spec: Any, birth: ExitStack
+    ) -> tuple[Any, LinuxResources | None]:
         """Ask what is to be changed of a container: see `Relay.create`."""
-        return await self._relayed().create(pod, container, spec)
+        return await self._relayed().create(pod, container, spec, birth)
 
     async def undo_create(self, pod: Pod, container: Container, spec: Any) -> None:
         """A container that was asked about is not to be, after all."""
