@@ -21,6 +21,7 @@ from cloche.errors import (
 )
 from cloche.store import clock, collect, elsewhere, images
 from cloche.store.elsewhere import Place
+from cloche.store.holdings import Holdings
 from cloche.store.images import Image, Target
 from cloche.store.metadata import Metadata
 from tests.daemons import Cloched
@@ -63,6 +64,20 @@ def test_what_is_put_can_be_had_by_bytes_and_as_a_file(content: RemoteContent) -
         with pytest.raises(NotFound):
             missing(digest)
     assert os.listdir(content.root) == ["lock"]
+
+
+def test_a_namespace_sees_there_only_what_it_has(content: RemoteContent, tmp_path: Path) -> None:
+    metadata = Metadata(str(tmp_path / "meta.db"))
+    mine, theirs = (content.seen_by(Holdings(metadata, name)) for name in ("mine", "theirs"))
+    digest = theirs.put(BIG)
+    assert theirs.read(digest) == content.read(digest) == BIG
+    assert not mine.exists(digest)
+    for reading in (mine.open, mine.read, mine.size):
+        with pytest.raises(NotFound):
+            reading(digest)
+    content.close()
+    assert mine.put(BIG) == digest
+    assert mine.read(digest) == BIG
 
 
 def test_an_interrupted_ingest_is_gone_on_with(content: RemoteContent) -> None:

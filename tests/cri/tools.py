@@ -26,6 +26,7 @@ PROGRAMS = {
     "critest": Program(*_CRI_TOOLS, test=True),
     "containerd": Program(*_CONTAINERD),
     "containerd-shim-runc-v2": Program(*_CONTAINERD),
+    "ctr": Program(*_CONTAINERD),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from cloche.api.ingest import Ingest, ref_in
 from cloche.errors import InvalidArgument, NotFound
@@ -98,8 +99,10 @@ class Content:
         with context.metadata.write() as tx:
             blob_labels.delete(tx, context.namespace, digest)
             others = tx.first("SELECT 1 FROM blob_labels WHERE digest = ? LIMIT 1", (digest,))
-        if others is None:
-            context.content.delete(digest)
+            if others is None:
+                # Not after it: who notes the blob next must not find it on its way out.
+                with suppress(NotFound):
+                    context.content.delete(digest)
         self._host.publish(context.namespace, "/content/delete", ContentDelete(digest=digest))
 
     def read(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cloche.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument
+from contextlib import suppress
+
+from cloche.api.borrowed import Borrowed, borrowed
+from cloche.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from cloche.spec import digest as digests
 from cloche.store import blob_labels
 from cloche.wire.messages import content as messages
@@ -46,11 +49,11 @@ class Ingest:
         self._ref = first.ref
         self._expected = first.expected
         self._total = first.total
-        self._writer: Writer | None = None
+        self._writer: Writer | Borrowed | None = None
 
     async def open(self) -> None:
-        """Take the ref. Raises Unavailable while another has it, AlreadyExists for a blob that is here."""
-        await self._quickly(self._refuse_known, self._expected)
+        """Take the ref. Raises Unavailable while another has it, AlreadyExists for what is here."""
+        await self._refuse_known()
         self._writer = await self._call.run(self._open)
 
     async def _quickly(self, function: Callable[..., _R], *arguments: Any) -> _R:
@@ -59,38 +62,44 @@ class Ingest:
             return await self._call.run(function, *arguments)
         return function(*arguments)
 
-    def _open(self) -> Writer:
-        expected = digests.validate(self._expected) if self._expected else None
-        return self._context.content.writer(
-            ref_in(self._context.namespace, self._ref), digest=expected, size=self._total or None
-        )
+    def _open(self) -> Writer | Borrowed:
+        content, expected = self._context.content, self._expected
+        found = borrowed(content, self._ref, expected, self._total) if expected else None
+        return found or self._open_empty()
 
-    def _refuse_known(self, expected: str) -> None:
-        if not expected:
+    def _open_empty(self) -> Writer:
+        ref = ref_in(self._context.namespace, self._ref)
+        return self._context.content.writer(ref, digest=self._expected or None, size=self._total or None)
+
+    async def _refuse_known(self) -> None:
+        """Raises AlreadyExists where the namespace has the blob; the caller's lease keeps it then too."""
+        if not self._expected:
             return
-        digests.validate(expected)
-        with self._context.metadata.read() as tx:
-            known = blob_labels.note(tx, self._context.namespace, expected) is not None
-        if not known and self._context.content.exists(expected):
-            # Another namespace has it: sharing saves this one the transfer.
-            self._note(expected, {})
-            known = True
-        if known:
-            raise AlreadyExists(f"blob with expected digest {expected} exists")
+        digests.validate(self._expected)
+        context = self._context
+        if not blob_labels.has(context.metadata.reader(), context.namespace, self._expected):
+            return
+        if self._call.header("containerd-lease"):
+            await self._call.run(self._lease, self._expected)
+        raise AlreadyExists(f"blob with expected digest {self._expected} exists")
+
+    def _lease(self, digest: str) -> None:
+        with self._context.metadata.write() as tx:
+            self._host.lease(tx, self._call, "content", digest)
 
     async def take(self, request: messages.WriteContentRequest) -> messages.WriteContentResponse:
         """Do what one request says; the answer to it."""
         if request.expected and request.expected != self._expected:
             self._expected = request.expected
             try:
-                await self._quickly(self._refuse_known, request.expected)
+                await self._refuse_known()
             except AlreadyExists:
                 await self._quickly(self._abort)
                 raise
         self._total = request.total or self._total
         if request.action == messages.STAT:
             return await self._quickly(self._described, request.action)
-        self._go_to(request.offset)
+        await self._go_to(request.offset)
         if request.data:
             await self._write(request.data)
         if request.action == messages.COMMIT:
@@ -98,12 +107,12 @@ class Ingest:
         return await self._quickly(self._answer, request.action)
 
     @property
-    def _open_writer(self) -> Writer:
+    def _open_writer(self) -> Writer | Borrowed:
         if self._writer is None:
             raise InvalidArgument(f"ingest {self._ref!r}: is closed")
         return self._writer
 
-    def _go_to(self, offset: int) -> None:
+    async def _go_to(self, offset: int) -> None:
         writer = self._open_writer
         if offset and offset != writer.offset:
             raise StatusError(
@@ -111,6 +120,9 @@ class Ingest:
                 f"ingest {self._ref!r}: write @{offset} must occur at current offset {writer.offset}",
             )
         if not offset and writer.offset:
+            if isinstance(writer, Borrowed):
+                # The client sends it all the same.
+                self._writer = writer = await self._call.run(self._open_empty)
             writer.restart()
 
     async def _write(self, data: bytes) -> None:
@@ -130,6 +142,9 @@ class Ingest:
             raise FailedPrecondition(str(error)) from None
         self._writer = None
         self._note(digest, labels)
+        if isinstance(writer, Borrowed):
+            with suppress(NotFound, Unavailable):
+                self._context.content.abort(ref_in(self._context.namespace, self._ref))
         event = ContentCreate(digest=digest, size=size)
         self._host.publish(self._context.namespace, "/content/create", event)
         return messages.WriteContentResponse(
@@ -142,12 +157,19 @@ class Ingest:
         )
 
     def _note(self, digest: str, labels: dict[str, str | None]) -> None:
-        """The blob is the namespace's now, and its caller's lease keeps it."""
+        """The blob is the namespace's now, and its caller's lease keeps it.
+
+        Whoever removes a blob does so within a transaction, as this is one, and looks who has it.
+        """
         with self._context.metadata.write() as tx:
             blob_labels.update(tx, self._context.namespace, digest, labels)
             self._host.lease(tx, self._call, "content", digest)
+            if not self._context.content.exists(digest):
+                raise Unavailable(f"content {digest}: was removed meanwhile: send it again")
 
     def _status(self) -> Status:
+        if isinstance(self._writer, Borrowed):
+            return self._writer.status()
         return self._context.content.status(ref_in(self._context.namespace, self._ref))
 
     def _answer(self, action: int) -> messages.WriteContentResponse:

@@ -125,6 +125,7 @@ def _places(options: argparse.Namespace, configuration: Config, crio: Crio | Non
         collecting=_collecting(configuration),
         deprecated=_deprecated(configuration),
         shim_environment=_shim_environment(configuration),
+        isolated=_isolated(configuration),
         sync_diffs=configuration.plugin(config_tables.DIFFS)["sync_fs"],
         restart_interval_s=_restart_interval_s(configuration),
         metrics=_metrics(configuration),
@@ -161,6 +162,14 @@ def _transfers(configuration: Config) -> TransferSettings:
         at_once(settings["max_concurrent_downloads"]),
         at_once(settings["max_concurrent_uploaded_layers"]),
     )
+
+
+def _isolated(configuration: Config) -> bool:
+    policy = configuration.plugin(config_tables.METADATA)["content_sharing_policy"]
+    if policy not in ("shared", "isolated"):
+        place = f"plugins.{config_tables.METADATA}.content_sharing_policy"
+        raise InvalidArgument(f"{place}: shared or isolated is needed, not {policy!r}")
+    return bool(policy == "isolated")
 
 
 def _deprecated(configuration: Config) -> dict[str, str]:

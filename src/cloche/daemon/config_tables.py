@@ -23,6 +23,7 @@ PATH = CONFIG_PATH
 GRPC = "io.containerd.server.v1.grpc"
 GRPC_TCP = "io.containerd.server.v1.grpc-tcp"
 TTRPC = "io.containerd.server.v1.ttrpc"
+METADATA = "io.containerd.metadata.v1.bolt"
 METRICS = "io.containerd.server.v1.metrics"
 DEBUG = "io.containerd.server.v1.debug"
 PROMETHEUS = "io.containerd.metrics.v1.grpc-prometheus"
@@ -245,7 +246,7 @@ PLUGINS: dict[str, Any] = {
     },
     "io.containerd.internal.v1.opt": {"path": "/opt/containerd"},
     TRACING: {"service_name": Free(), "sampling_ratio": Free()},
-    "io.containerd.metadata.v1.bolt": {"content_sharing_policy": "shared", "no_sync": False},
+    METADATA: {"content_sharing_policy": "shared", "no_sync": False},
     PROMETHEUS: {"grpc_histogram": False},
     RESTART: {"interval": Span("10s")},
     CGROUPS: {"no_prometheus": False},

@@ -12,6 +12,7 @@ from cloche.daemon.config_tables import (
     DIFFS,
     GRPC,
     GRPC_TCP,
+    METADATA,
     METRICS,
     NRI,
     OTLP,
@@ -66,6 +67,7 @@ USED = (
         ("plugins", TRANSFER, name)
         for name in ("config_path", "max_concurrent_downloads", "max_concurrent_uploaded_layers")
     ),
+    ("plugins", METADATA, "content_sharing_policy"),
     *(("plugins", SCHEDULER, name) for name in ("pause_threshold", "schedule_delay", "startup_delay")),
     ("plugins", SHIMS, "env"),
     ("proxy_plugins",),

@@ -100,7 +100,9 @@ class RemoteContent(ContentStore):
     def close(self) -> None:
         """Close the connections that rest."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            # Emptied, not replaced: what namespaces see of this store has the same connections.
+            idle = self._idle.copy()
+            self._idle.clear()
         for channel in idle:
             channel.close()
 
@@ -182,6 +184,8 @@ class RemoteContent(ContentStore):
     def info(self, digest: str) -> Info:
         """What is known of a blob. Raises NotFound, KeeperAway."""
         digests.validate(digest)
+        if self.hides(digest):
+            raise NotFound(f"content {digest}: not here")
         answer: messages.InfoResponse = self.ask("Info", messages.InfoRequest(digest=digest))
         if answer.info is None:
             raise NotFound(f"content {digest}: not here")

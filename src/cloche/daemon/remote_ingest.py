@@ -102,6 +102,7 @@ class RemoteWriter:
         with self._store.locked():
             committed = self._commit(wanted)
         self.close()
+        self._store.arrived(committed)
         return committed
 
     def _commit(self, wanted: str | None) -> str:

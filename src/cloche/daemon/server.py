@@ -91,6 +91,7 @@ class Places(Record):
     message_limits: bytes of a gRPC message that is taken, and sent.
     transfers, collecting: how they are done. shim_environment: variables that shims have besides.
     deprecated: warnings of words in the configuration that will go away, by name.
+    isolated: whether namespaces see only their own blobs.
     sync_diffs: whether layers that are applied are on disk before clients are told.
     restart_interval_s: how often containers are looked after.
     """
@@ -114,6 +115,7 @@ class Places(Record):
     transfers: TransferSettings = TransferSettings()
     collecting: CollectingSettings = CollectingSettings()
     shim_environment: Mapping[str, str] = {}
+    isolated: bool = False
     sync_diffs: bool = False
     deprecated: Mapping[str, str] = {}
     restart_interval_s: float = INTERVAL_S
@@ -149,6 +151,7 @@ class Server:
         host = Host(self._places.root, self._places.state)
         host.all().verifiers = self._places.verifiers
         host.all().processors = self._places.processors
+        host.all().isolated = self._places.isolated
         host.background = partial(lanes.begin, "general")
         self._settle_content(host)
         host.check()

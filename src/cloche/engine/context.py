@@ -39,6 +39,11 @@ class Context:
         self.metadata = Metadata(f"{root}/meta.db")
         self.snapshotter_name = snapshotter
         self._snapshotters: dict[str, LocalSnapshotter] = {}
+        self.isolated = False
+        """Whether a namespace beside this one sees only blobs that it has (store.holdings).
+
+        Nothing without a daemon is: who opens the stores can read every file in them.
+        """
         self.verifiers: Verifiers | None = None
         """Who may refuse an image before it is pulled."""
         self._processors: Processors | None = None
@@ -54,6 +59,11 @@ class Context:
         other.verifiers = self.verifiers
         other._processors = self._processors
         other._content = self._content
+        if self.isolated:
+            from cloche.store.holdings import Holdings
+
+            other.isolated = True
+            other._content = self.content.seen_by(Holdings(self.metadata, namespace))
         return other
 
     @property

@@ -102,7 +102,9 @@ class Fetcher:
         while True:
             try:
                 writer = self._content.writer(
-                    ingest_ref(descriptor), digest=descriptor.digest, size=descriptor.size
+                    self._content.own_ref(ingest_ref(descriptor)),
+                    digest=descriptor.digest,
+                    size=descriptor.size,
                 )
             except Unavailable:
                 self.report(descriptor, news.WAITING)

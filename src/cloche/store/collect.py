@@ -48,7 +48,7 @@ class Store:
     def __init__(self, root: str, metadata: Metadata, content: ContentStore) -> None:
         self.root = root
         self.metadata = metadata
-        self.content = content
+        self.content = content.seen_by(None)
         self.leases = leases_directory(root)
 
 

@@ -23,7 +23,9 @@ from cloche.store import clock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
+    from cloche.store.holdings import Holdings
     from cloche.store.ingest import Status, Writer
     from cloche.store.metadata import WriteTransaction
 
@@ -46,6 +48,30 @@ class ContentStore:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._holdings: Holdings | None = None
+
+    def seen_by(self, holdings: Holdings | None) -> Self:
+        """The same store as one namespace sees it: what it does not have is not here. None: with every blob.
+
+        All that is put into it is the namespace's. `walk`, `delete` and what collects look at every blob.
+        """
+        seen = self.__class__.__new__(self.__class__)
+        seen.__dict__.update(self.__dict__)
+        seen._holdings = holdings
+        return seen
+
+    def hides(self, digest: str) -> bool:
+        """Whether a blob is not to be seen, be it on the disk or not."""
+        return self._holdings is not None and not self._holdings.has(digest)
+
+    def arrived(self, digest: str) -> None:
+        """All bytes of a blob have come, and it is in place: it may be seen by who sent them."""
+        if self._holdings is not None:
+            self._holdings.add(digest)
+
+    def own_ref(self, ref: str) -> str:
+        """The name of an ingest that whoever sees the same blobs may resume, and nobody else."""
+        return ref if self._holdings is None else f"{self._holdings.namespace}/{ref}"
 
     def path(self, digest: str) -> str:
         """Where the blob is, or would be. Raises InvalidArgument for what is no digest."""
@@ -54,10 +80,13 @@ class ContentStore:
 
     def open(self, digest: str) -> int:
         """A descriptor of the blob for reading, from its start. Raises NotFound."""
+        path = self.path(digest)
+        if self.hides(digest):
+            raise _not_here(digest)
         try:
-            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
-            raise NotFound(f"content {digest}: not here") from None
+            raise _not_here(digest) from None
 
     def read(self, digest: str, *, limit_bytes: int = 4 << 20) -> bytes:
         """The whole blob, verified once more.
@@ -94,6 +123,8 @@ class ContentStore:
     def exists(self, digest: str) -> bool:
         """Whether the blob is here; if so it stays for another day, whatever refers to it."""
         path = self.path(digest)
+        if self.hides(digest):
+            return False
         try:
             age = clock.now() - os.stat(path).st_mtime_ns
             if age > _RENEW_AFTER_NS:
@@ -109,10 +140,16 @@ class ContentStore:
 
     def info(self, digest: str) -> Info:
         """What the disk knows of a blob. Raises NotFound."""
+        path = self.path(digest)
+        if self.hides(digest):
+            raise _not_here(digest)
+        return self._info(digest, path)
+
+    def _info(self, digest: str, path: str) -> Info:
         try:
-            status = os.stat(self.path(digest), follow_symlinks=False)
+            status = os.stat(path, follow_symlinks=False)
         except FileNotFoundError:
-            raise NotFound(f"content {digest}: not here") from None
+            raise _not_here(digest) from None
         return Info(digest, status.st_size, status.st_mtime_ns)
 
     def walk(self) -> Iterator[Info]:
@@ -124,8 +161,9 @@ class ContentStore:
                 continue
             with entries:
                 for entry in entries:
+                    digest = f"{algorithm}:{entry.name}"
                     try:
-                        yield self.info(f"{algorithm}:{entry.name}")
+                        yield self._info(digest, self.path(digest))
                     except NotFound:
                         continue
 
@@ -139,7 +177,7 @@ class ContentStore:
             try:
                 os.unlink(path)
             except FileNotFoundError:
-                raise NotFound(f"content {digest}: not here") from None
+                raise _not_here(digest) from None
 
     def take_away(self, tx: WriteTransaction, digest: str, may_go: Callable[[Info], bool]) -> bool:
         """Move a blob to the trash within a transaction, if it still may go; whether it was so.
@@ -233,6 +271,10 @@ class _Lock:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
+
+
+def _not_here(digest: str) -> NotFound:
+    return NotFound(f"content {digest}: not here")
 
 
 def renew(path: str) -> None:

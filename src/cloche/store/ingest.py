@@ -120,6 +120,7 @@ class Writer:
                 raise DataLoss(f"{self._what()}: its digest is {found}, not the expected {expected}")
         self._put_in_place(self._store.path(found))
         self.abort()
+        self._store.arrived(found)
         return found
 
     @property
