@@ -195,17 +195,21 @@ disabled_plugins = {json.dumps(without)}
         self.wait_for(socket.AF_UNIX, self.address)
 
 
+WITHOUT_NRI = '[plugins."io.containerd.nri.v1.nri"]\ndisable = true\n'
+"""A table of config.toml: no socket for NRI's plugins, which by default has one path for all daemons."""
+
+
 class Cloched(Ctrd):
     """Our own daemon, installed beside the interpreter that runs the tests.
 
-    directory: its root, state and sockets; short, since shims' sockets are below it. It has no socket for
-    plugins, which by default is one path for all, unless it is given another configuration.
+    directory: its root, state and sockets; short, since shims' sockets are below it. Who gives it another
+    configuration says there whether plugins of NRI may connect.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.plain = directory / "plain.toml"
-        self.plain.write_text('version = 4\n[plugins."io.containerd.nri.v1.nri"]\ndisable = true\n')
+        self.plain.write_text(f"version = 4\n{WITHOUT_NRI}")
         self.address = f"{directory}/state/cloched.sock"
         self.log_path = directory / "log"
         self.start()

@@ -17,7 +17,7 @@ from cloche.wire.messages.images import IMAGES, CreateImageRequest, Image, ListI
 from cloche.wire.messages.types import Descriptor
 from tests import leftovers, peers
 from tests.api.conftest import IMAGE
-from tests.daemons import Cloched, Registry
+from tests.daemons import WITHOUT_NRI, Cloched, Registry
 
 
 class Configured(Cloched):
@@ -32,7 +32,7 @@ def configured(text: str) -> Iterator[Configured]:
     """A daemon of its own with this configuration."""
     peers.require_root()
     directory = Path(tempfile.mkdtemp(prefix="d-"))
-    (directory / "config.toml").write_text(f"version = 4\n{text}")
+    (directory / "config.toml").write_text(f"version = 4\n{text}\n{WITHOUT_NRI}")
     try:
         with Configured(directory) as daemon:
             yield daemon

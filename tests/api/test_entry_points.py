@@ -15,6 +15,7 @@ import pytest
 from tests import installations, leftovers, peers
 from tests.api.conftest import IMAGE
 from tests.api.test_configuration import Configured
+from tests.daemons import WITHOUT_NRI
 from tests.layouts import Layout, tar_directory
 
 MODULE = '''
@@ -114,7 +115,7 @@ class Extended(Configured):
 
 @pytest.fixture(scope="module")
 def daemon(installed: Path) -> Iterator[Extended]:
-    (installed / "config.toml").write_text(f"version = 4\n{CONFIG}")
+    (installed / "config.toml").write_text(f"version = 4\n{CONFIG}\n{WITHOUT_NRI}")
     with Extended(installed) as running:
         yield running
 

@@ -12,7 +12,7 @@ from typing import Any
 from tests import peers
 from tests.cri.images import HOSTS, PAUSE
 from tests.cri.tools import tool
-from tests.daemons import Ctrd, Registry
+from tests.daemons import WITHOUT_NRI, Ctrd, Registry
 from tests.peers import peer
 from tests.shim.runtimes import runtime
 
@@ -139,7 +139,7 @@ class Node(Ctrd):
         handlers = [
             _HANDLER.format(cri=_CRI, name=name, program=program) for name, program in self.handlers().items()
         ]
-        self.config.write_text(main + "".join(handlers))
+        self.config.write_text(main + "".join(handlers) + WITHOUT_NRI)
         self.start()
 
     def handlers(self) -> dict[str, str]:

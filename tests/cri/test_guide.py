@@ -43,6 +43,8 @@ activation_annotation = "tests.small"
 annotation_prefix = "tests.resources"
 [crio.runtime.workloads.small.resources]
 cpushares = 99
+[crio.nri]
+enable_nri = false
 [crio.network]
 network_dir = "{networks}"
 plugin_dirs = ["{plugins}"]

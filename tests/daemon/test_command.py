@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 from cloche import __version__
-from tests.daemons import Daemon
+from tests.daemons import WITHOUT_NRI, Daemon
 from tests.peers import peer
 
 START = "import sys; from cloche.daemon.command import main; sys.exit(main())"
@@ -42,7 +42,7 @@ def configured(tmp_path: Path, extra: str = "") -> str:
     path = tmp_path / "config.toml"
     path.write_text(
         f"version = 2\nroot = '{tmp_path}/root'\nstate = '{tmp_path}/state'\n"
-        f"[grpc]\naddress = '{tmp_path}/a'\ngid = 12\n[ttrpc]\naddress = '{tmp_path}/b'\n{extra}"
+        f"[grpc]\naddress = '{tmp_path}/a'\ngid = 12\n[ttrpc]\naddress = '{tmp_path}/b'\n{WITHOUT_NRI}{extra}"
     )
     return str(path)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cloche.wire.prometheus import Family, Sample, encode
 from tests import leftovers, peers
 from tests.bundles import make_rootfs
-from tests.daemons import Cloched, Containerd, Ctrd, free_port
+from tests.daemons import WITHOUT_NRI, Cloched, Containerd, Ctrd, free_port
 from tests.layouts import Layout, tar_directory
 
 IMAGE = "test.example/busybox:latest"
@@ -54,7 +54,7 @@ class Measured(Cloched):
     def command(self) -> list[str]:
         config = self.directory / "config.toml"
         config.write_text(
-            f'version = 2\n[metrics]\naddress = "127.0.0.1:{self.port}"\ngrpc_histogram = true\n'
+            f'version = 2\n[metrics]\naddress = "127.0.0.1:{self.port}"\ngrpc_histogram = true\n{WITHOUT_NRI}'
         )
         return [*super().command(), "--config", str(config)]
 

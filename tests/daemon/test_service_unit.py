@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import leftovers, peers
+from tests.daemons import WITHOUT_NRI
 
 _HANDED_OVER = """import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -84,7 +85,10 @@ def test_systemd_is_told_when_it_serves_and_when_it_stops(place: Path) -> None:
         listening.listen()
         # As systemd does it: the socket is descriptor 3, and LISTEN_PID is the daemon's own pid.
         command = [sys.executable, "-c", _HANDED_OVER, str(listening.fileno()), peers.command("cloched")]
+        config = place / "config.toml"
+        config.write_text(f"version = 4\n{WITHOUT_NRI}")
         places = ["--root", str(place / "root"), "--state", str(state), "--address", address]
+        places += ["--config", str(config)]
         daemon = subprocess.Popen(
             [*command, *places],
             env=os.environ | {"NOTIFY_SOCKET": str(place / "notify")},

@@ -20,7 +20,7 @@ from cloche.errors import InvalidArgument
 from cloche.wire import tracing
 from tests import leftovers, peers
 from tests.bundles import make_rootfs
-from tests.daemons import Cloched
+from tests.daemons import WITHOUT_NRI, Cloched
 from tests.layouts import Layout, tar_directory
 from tests.waiting import wait_until
 
@@ -86,7 +86,7 @@ class Traced(Cloched):
 endpoint = "http://127.0.0.1:{self.port}"
 [plugins."io.containerd.internal.v1.tracing"]
 service_name = "node-7"
-"""
+{WITHOUT_NRI}"""
         )
         return [*super().command(), "--config", str(config)]
 
