@@ -13,7 +13,7 @@ from tests import leftovers, peers
 from tests.api.conftest import IMAGE
 from tests.api.test_configuration import Configured, configured
 from tests.api.test_proxies import elsewhere
-from tests.cri.tools import new_containerd
+from tests.cri.tools import new_containerd, required
 from tests.daemons import Containerd, Registry
 from tests.waiting import wait_until
 
@@ -38,7 +38,8 @@ def proxies(address: object, *kinds: str) -> str:
 def test_containerd_keeps_its_content_with_us(elsewhere: Path, archive: Path, name: str, newer: bool) -> None:
     (elsewhere / "them").mkdir()
     with configured(lender(elsewhere)) as cloched:
-        program = new_containerd() if newer else ""
+        with required():
+            program = new_containerd() if newer else ""
         kinds = ["lent:content"]
         more = ""
         snapshotter: tuple[str, ...] = ()

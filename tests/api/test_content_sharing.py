@@ -18,8 +18,7 @@ from cloche.errors import FailedPrecondition, Unavailable
 from cloche.wire.messages import content as messages
 from tests import leftovers, peers
 from tests.api.test_configuration import configured
-from tests.conformance.suite import Missing
-from tests.cri.tools import built, new_containerd
+from tests.cri.tools import built, new_containerd, required
 from tests.daemons import Containerd, Ctrd, Registry
 from tests.layouts import Layout
 
@@ -34,10 +33,8 @@ def daemon_of(kind: str, policy: str) -> Iterator[Ctrd]:
         if kind == "cloched":
             yield stack.enter_context(configured(POLICY.format(policy)))
             return
-        try:
+        with required():
             program = new_containerd()
-        except Missing as missing:
-            peers.unavailable(str(missing))
         directory = Path(tempfile.mkdtemp(prefix="d-"))
         stack.callback(leftovers.remove_tree, str(directory))
         yield stack.enter_context(Containerd(directory, more=POLICY.format(policy), program=program))
@@ -60,10 +57,8 @@ def daemon(request: pytest.FixtureRequest, policy: str) -> Iterator[Ctrd]:
 def ctr(daemon: Ctrd, request: pytest.FixtureRequest) -> Iterator[Ctrd]:
     """The daemon, asked by one of the two clients."""
     if request.param == "ctr 2.x":
-        try:
+        with required():
             daemon.client = (str(built("ctr")),)
-        except Missing as missing:
-            peers.unavailable(str(missing))
     yield daemon
     daemon.client = ()
 

@@ -16,6 +16,7 @@ from cloche.wire.protobuf import Message
 from tests import peers
 from tests.api.conftest import IMAGE
 from tests.api.test_configuration import configured
+from tests.cri.tools import required, tool
 from tests.daemons import Cloched, Registry
 
 NAMESPACE = {"containerd-namespace": ["default"]}
@@ -68,8 +69,10 @@ def test_the_configuration_says_which_hosts_are_asked(
         source = messages.OCIRegistry(reference="hosts.example/configured:1")
         transfer(daemon, source, messages.ImageStore(name=source.reference))
         assert source.reference in daemon.ok("images", "ls", "-q")
-        crictl = [peers.peer("crictl"), "-r", f"unix://{daemon.address}", "-i", f"unix://{daemon.address}"]
-        pull = [*crictl, "pull", "old.example/configured:1"]
+        with required():
+            crictl = tool("crictl")
+        address = f"unix://{daemon.address}"
+        pull = [crictl, "-r", address, "-i", address, "pull", "old.example/configured:1"]
         subprocess.run(pull, check=True, capture_output=True, timeout=60)
         assert "old.example/configured:1" in daemon.ok("-n", "k8s.io", "images", "ls", "-q")
         assert "registry.mirrors is deprecated" in daemon.log_path.read_text()

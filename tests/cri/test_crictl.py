@@ -18,11 +18,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests import leftovers, peers
-from tests.conformance.suite import Missing
 from tests.cri import images, nodes
-from tests.cri.tools import tool
+from tests.cri.tools import required, tool
 from tests.daemons import Registry, accepts, free_port
-from tests.peers import unavailable
 from tests.waiting import wait_until
 
 OURS = [str(Path(sys.prefix, "bin", "cloche")), "crictl"]
@@ -63,10 +61,8 @@ class Both(NamedTuple):
 @pytest.fixture(scope="module")
 def both(registry: Registry) -> Iterator[Both]:
     peers.require_root()
-    try:
+    with required():
         tool("crictl")
-    except Missing as missing:
-        unavailable(str(missing))
     place = Path(tempfile.mkdtemp(prefix="x-"))
     images.push_all(registry, place / "images", only=("pause", "busybox"))
     (place / "d").mkdir()

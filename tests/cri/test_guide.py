@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 
 from tests import leftovers, peers
-from tests.conformance.suite import Missing
 from tests.cri import images, nodes
 from tests.cri.own_network import Network
-from tests.cri.tools import tool
+from tests.cri.tools import required, tool
 from tests.daemons import Registry, accepts, free_port
 from tests.leftovers import speaking_of
-from tests.peers import unavailable
 from tests.shim.runtimes import runtime
 from tests.waiting import wait_until
 
@@ -103,10 +101,8 @@ class World:
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
     peers.require_root()
-    try:
+    with required():
         tool("crictl")
-    except Missing as missing:
-        unavailable(str(missing))
     path = Path(tempfile.mkdtemp(prefix="g-"))
     yield path
     leftovers.remove_tree(str(path))

@@ -18,13 +18,11 @@ import pytest
 
 from cloche.errors import FailedPrecondition, InvalidArgument, NotFound
 from cloche.wire.messages.cri import streaming
-from tests.conformance.suite import Missing
 from tests.cri.kubelet import Kubelet, KubernetesNode
 from tests.cri.pods import Container, Pod, container_config, pod_config, running_pod
-from tests.cri.tools import tool
+from tests.cri.tools import required, tool
 from tests.cri_streaming.clients import SPDY, status
 from tests.cri_streaming.test_kubernetes_client import Stream
-from tests.peers import unavailable
 from tests.waiting import wait_until
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["spdy", "websocket"])
@@ -44,10 +42,8 @@ class Crictl:
     """The real one, towards a node."""
 
     def __init__(self, node: KubernetesNode) -> None:
-        try:
+        with required():
             self._program = tool("crictl")
-        except Missing as missing:
-            unavailable(str(missing))
         self._address = f"unix://{node.address}"
 
     def words(self, *words: str) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.conformance.suite import Missing
+from tests.peers import unavailable
 
 
 class Program(NamedTuple):
@@ -39,6 +42,15 @@ def new_containerd() -> str:
     """The path of a built containerd, with its shim beside it. Raises Missing."""
     built("containerd-shim-runc-v2")
     return str(built("containerd"))
+
+
+@contextmanager
+def required() -> Iterator[None]:
+    """End the test here where a program that is asked for inside cannot be had."""
+    try:
+        yield
+    except Missing as missing:
+        unavailable(str(missing))
 
 
 def built(name: str) -> Path:

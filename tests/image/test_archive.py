@@ -20,7 +20,7 @@ import pytest
 from cloche.errors import ClocheError, DataLoss, InvalidArgument, NotFound
 from cloche.image import archive, export
 from cloche.spec import image as documents
-from cloche.store.collect import Store, collect
+from cloche.store.collect import Store, collect, released_now
 from cloche.store.images import Image
 from tests.daemons import Containerd
 from tests.image.stores import NAMESPACE, Stores
@@ -37,7 +37,7 @@ def load(stores: Stores, source: Any, *, unpacked: bool = False, base_name: str 
         metadata=stores.metadata, namespace=NAMESPACE, base_name=base_name,
         snapshotter=stores.snapshotter if unpacked else None,
         discard=lambda found: collect(
-            Store(str(stores.root), stores.metadata, stores.content), released=found
+            Store(str(stores.root), stores.metadata, stores.content), released=released_now(*found)
         ),
     )  # fmt: skip
 

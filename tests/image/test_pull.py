@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from cloche.image.progress import BlobStatus, Progress, Recorder
 from cloche.image.pull import pull
 from cloche.spec import platform
 from cloche.store import blob_labels, images, leases
+from cloche.store.collect import Store as CollectedStore
+from cloche.store.collect import collect, released_now
 from cloche.store.content import ContentStore
 from cloche.store.metadata import Metadata
 from cloche.store.snapshots.local import LocalSnapshotter
@@ -130,6 +133,35 @@ def test_a_second_pull_asks_one_thing_and_fetches_nothing(store: Store, stub: St
     second = store.pull(f"{stub.address}/a:1", hosts=[Host(stub.address, "http")])
     assert second.target == first.target
     assert [asked.method for asked in stub.asked] == ["HEAD"]
+
+
+@pytest.mark.system
+def test_an_image_that_comes_again_while_it_is_collected_is_whole(
+    store: Store, pushed: str, root: None
+) -> None:
+    overlayfs = store.snapshotter()
+    first = store.pull(pushed, snapshotter=overlayfs)
+    whole = store.blobs()
+    with store.metadata.write() as removing:
+        images.delete(removing, "default", first.name)
+    released = released_now(first.target.digest)
+
+    class Collecting(Progress):
+        """Collects whenever there is news; of blobs that are there only when it is known what is unpacked."""
+
+        def update(self, blob: BlobStatus) -> None:
+            if blob.status == news.EXISTS:
+                time.sleep(0.2)
+            collect(collected, released=released)
+
+    collected = CollectedStore(str(store.root), store.metadata, store.content)
+    again = store.pull(pushed, snapshotter=overlayfs, progress=Collecting())
+    assert again.target == first.target
+    assert store.blobs() == whole
+    with store.metadata.read() as tx:
+        found = images.resolution(tx, again.target.digest, str(platform.of_machine(os.uname().machine)))
+        assert found is not None
+        assert overlayfs.exists(tx, found.chain_id)
 
 
 def test_blobs_and_image_carry_the_labels_that_containerd_gives_them(store: Store, pushed: str) -> None:

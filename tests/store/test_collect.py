@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cloche.store import blob_labels, clock, containers, images, leases
-from cloche.store.collect import Store, collect, orphans
+from cloche.store.collect import Store, collect, orphans, released_now
 from cloche.store.containers import Container
 from cloche.store.content import ContentStore
 from cloche.store.images import Image, Resolution, Target
@@ -115,9 +115,20 @@ def test_what_a_user_removes_goes_at_once_and_what_others_share_stays(store: Sto
         images.put(tx, "default", Image("both", Target(INDEX, both, 1)))
     young = store.content.put(b"somebody pulls this just now")
     remove_image(store, removed)
-    collect(store, released=[removed.index])
+    collect(store, released=released_now(removed.index))
     assert blobs(store) == kept.blobs | {both, shared, removed.layers[0], young}
     assert snapshots(store) == {kept.chain, f"{kept.chain} lower"}
+
+
+def test_of_what_a_user_removed_that_stays_which_somebody_wanted_since(store: Store) -> None:
+    removed = Built(store, "removed")
+    remove_image(store, removed)
+    released = released_now(removed.index)
+    assert store.content.exists(removed.index)
+    assert store.content.put(b"removed 0") == removed.layers[0]
+    collect(store, released=released)
+    assert blobs(store) == {removed.index, removed.layers[0]}
+    assert snapshots(store) == set()
 
 
 def test_a_container_keeps_its_snapshot_and_all_below_when_its_image_goes(

@@ -102,8 +102,9 @@ class Images:
         self._host.publish(context.namespace, "/images/delete", ImageDelete(name=request.name))
         if request.sync:
             from cloche.engine.image_removal import collect_released
+            from cloche.store.collect import released_now
 
-            collect_released(context, (old.target.digest,))
+            collect_released(context, released_now(old.target.digest))
         else:
             self._host.on_garbage((old.target.digest,))
 

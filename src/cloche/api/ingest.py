@@ -79,13 +79,15 @@ class Ingest:
         context = self._context
         if not blob_labels.has(context.metadata.reader(), context.namespace, self._expected):
             return
-        if self._call.header("containerd-lease"):
-            await self._call.run(self._lease, self._expected)
+        if self._call.header("containerd-lease") and not await self._call.run(self._lease, self._expected):
+            return
         raise AlreadyExists(f"blob with expected digest {self._expected} exists")
 
-    def _lease(self, digest: str) -> None:
+    def _lease(self, digest: str) -> bool:
+        """Whether the namespace still has the blob; if so the caller's lease keeps it from now on."""
         with self._context.metadata.write() as tx:
             self._host.lease(tx, self._call, "content", digest)
+            return blob_labels.has(tx, self._context.namespace, digest)
 
     async def take(self, request: messages.WriteContentRequest) -> messages.WriteContentResponse:
         """Do what one request says; the answer to it."""

@@ -54,8 +54,9 @@ class Leases:
         released = await _written(call, partial(_delete, context, request.id), lasting=lasting)
         if request.sync:
             from cloche.engine.image_removal import collect_released
+            from cloche.store.collect import released_now
 
-            await call.run(collect_released, context, released)
+            await call.run(collect_released, context, released_now(*released))
         else:
             self._host.on_garbage(released)
         return Empty()

@@ -18,6 +18,7 @@ from cloche.engine.image_removal import collect_released
 from cloche.errors import ClocheError
 from cloche.spec.record import Record
 from cloche.store import leases
+from cloche.store.collect import released_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Collector:
         self._context = context
         self._lanes = lanes
         self._loop = asyncio.get_running_loop()
-        self._released: set[str] = set()
+        self._released: dict[str, int] = {}
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.took = Histogram()
@@ -73,10 +74,10 @@ class Collector:
 
     def request(self, digests: tuple[str, ...]) -> None:
         """Something was removed; digests: what removed names stood for."""
-        self._loop.call_soon_threadsafe(self._note, digests)
+        self._loop.call_soon_threadsafe(self._note, released_now(*digests))
 
-    def _note(self, digests: tuple[str, ...]) -> None:
-        self._released.update(digests)
+    def _note(self, released: dict[str, int]) -> None:
+        self._released.update(released)
         self._wanted.set()
 
     async def _run(self) -> None:
@@ -99,8 +100,7 @@ class Collector:
             rested = ended + self._settings.rest_s(ended - begun)
 
     def _collect(self) -> None:
-        released = tuple(self._released)
-        self._released.difference_update(released)
+        released, self._released = self._released, {}
         collect_orphans(self._context)
         gone = collect_released(self._context, released)
         self._end_mounts()

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 30.0
 _SLOWEST_BYTES = 1 << 20  # a second, over a socket of this machine
-_RENEW_AFTER_NS = clock.HOUR
 _CONNECTIONS_KEPT = 4
 
 
@@ -164,10 +163,11 @@ class RemoteContent(ContentStore):
 
     def exists(self, digest: str) -> bool:
         """Whether the blob is there; if so it stays for another day, whatever refers to it."""
+        if self.hides(digest):
+            return False
         try:
-            if clock.now() - self.info(digest).used_at > _RENEW_AFTER_NS:
-                with self.locked():
-                    self._renew(digest)
+            with self.locked():
+                self._renew(digest)
         except NotFound:
             return False
         return True

@@ -8,10 +8,12 @@ from cloche.errors import FailedPrecondition, InvalidArgument
 from cloche.spec import reference as references
 from cloche.store import containers
 from cloche.store import images as store
-from cloche.store.collect import Collected, Store, collect
+from cloche.store.collect import Collected, Store, collect, released_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cloche.engine.context import Context
     from cloche.engine.images import Images
     from cloche.store.metadata import Transaction
@@ -60,12 +62,15 @@ def _refuse_used(tx: Transaction, context: Context, digest: str, reference: str,
 
 
 def _collected(context: Context, digest: str) -> list[str]:
-    return [f"Deleted: {each}" for each in collect_released(context, (digest,)).content]
+    return [f"Deleted: {each}" for each in collect_released(context, released_now(digest)).content]
 
 
-def collect_released(context: Context, digests: tuple[str, ...]) -> Collected:
-    """Remove what only images with these targets referred to, now that their names are gone."""
-    return collect(_store(context), released=digests)
+def collect_released(context: Context, released: Mapping[str, int]) -> Collected:
+    """Remove what only images with these targets referred to, now that their names are gone.
+
+    released: the targets' digests, and when the names went, in ns since 1970.
+    """
+    return collect(_store(context), released=released)
 
 
 def prune(context: Context) -> list[str]:

@@ -86,10 +86,10 @@ def _loaded(context: Context, source: str | Source, name: str, *, refused: bool)
 
 def _discard(context: Context) -> Callable[[Iterable[str]], object]:
     """Collects at once what came with an archive that is refused."""
-    from cloche.store.collect import Store, collect
+    from cloche.store.collect import Store, collect, released_now
 
     stores = Store(context.root, context.metadata, context.content)
-    return lambda digests: collect(stores, released=digests)
+    return lambda digests: collect(stores, released=released_now(*digests))
 
 
 def save(

@@ -134,8 +134,8 @@ class Unpacking:
         """What is not unpacked yet: all layers above the highest snapshot that is there."""
         if len(layers) != len(diff_ids):
             raise InvalidArgument(f"a manifest of {len(layers)} layers with a config of {len(diff_ids)}")
-        chain = [documents.chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))]
-        parents = ["", *chain]
+        chain = documents.chain_ids(diff_ids)
+        parents = ("", *chain)
         steps = [Step(*values) for values in zip(layers, diff_ids, chain, parents, strict=False)]
         with self._metadata.read() as tx:
             for count in range(len(steps), 0, -1):

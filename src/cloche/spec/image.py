@@ -183,11 +183,16 @@ def chain_id(diff_ids: Iterable[str]) -> str:
 
     Empty for no layers. Raises InvalidArgument for what is not a digest.
     """
-    chain = ""
+    return (chain_ids(diff_ids) or ("",))[-1]
+
+
+def chain_ids(diff_ids: Iterable[str]) -> tuple[str, ...]:
+    """The identities of each layer with all below it, the lowest first. Raises as `chain_id`."""
+    chain: list[str] = []
     for diff_id in diff_ids:
         diff_id = digests.validate(diff_id)
-        chain = digests.of(f"{chain} {diff_id}".encode("ascii")) if chain else diff_id
-    return chain
+        chain.append(digests.of(f"{chain[-1]} {diff_id}".encode("ascii")) if chain else diff_id)
+    return tuple(chain)
 
 
 def is_layer(media_type: str) -> bool:

@@ -21,7 +21,7 @@ from cloche.store.snapshots.open import of_root, snapshotter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from cloche.store.content import ContentStore, Info
     from cloche.store.leases import Lease
@@ -69,11 +69,19 @@ def orphans(tx: Transaction, root: str) -> tuple[containers.Container, ...]:
     return tuple(found)
 
 
-def collect(store: Store, *, released: Iterable[str] = (), grace_ns: int = GRACE_NS) -> Collected:
+def released_now(*digests: str) -> dict[str, int]:
+    """What `collect` is told of digests whose last name has just gone."""
+    return dict.fromkeys(digests, clock.now())
+
+
+def collect(
+    store: Store, *, released: Mapping[str, int] | None = None, grace_ns: int = GRACE_NS
+) -> Collected:
     """Remove all that nothing refers to, and finish what crashes left half removed.
 
-    released: digests of image targets that a user has just removed; what only they referred to
-    goes at once, without the grace. grace_ns: what was put or wanted more recently stays.
+    released: digests of image targets that a user has removed, and when (ns since 1970); what only
+    they referred to goes without the grace, unless it was put or wanted since: somebody may be
+    bringing the image again. grace_ns: what was put or wanted more recently stays.
     """
     over = _end_leases(store)
     documents = Documents(store.content)
@@ -82,7 +90,7 @@ def collect(store: Store, *, released: Iterable[str] = (), grace_ns: int = GRACE
         documents.children(blob.digest)  # read now what must not be read inside the transaction
     with store.metadata.write() as tx:
         graph = Graph(tx, documents)
-        sweep = _Sweep(store, tx, graph, clock.now() - grace_ns, frozenset(released))
+        sweep = _Sweep(store, tx, graph, clock.now() - grace_ns, released or {})
         snapshots = sweep.snapshots()
         content = sweep.content(blobs)
         sweep.rows(blobs, content)
@@ -124,12 +132,12 @@ def _leased_ingests(tx: Transaction) -> frozenset[str]:
 
 class _Sweep:
     def __init__(
-        self, store: Store, tx: WriteTransaction, graph: Graph, before: int, released: frozenset[str]
+        self, store: Store, tx: WriteTransaction, graph: Graph, before: int, released: Mapping[str, int]
     ) -> None:
         self._store = store
         self._tx = tx
         self._before = before
-        self._graceless = self._only_of(graph, released)
+        self._released_at = self._only_of(graph, released)
         self._snapshots = tx.execute(
             "SELECT namespace, snapshotter, key, updated_at FROM snapshots ORDER BY id DESC"
         )
@@ -140,18 +148,20 @@ class _Sweep:
         ]
         self._marked = graph.reachable((*graph.roots, *young)) | graph.kept_alone
 
-    def _only_of(self, graph: Graph, released: frozenset[str]) -> set[Node]:
-        starts: list[Node] = [("content", digest) for digest in released]
-        for digest in released:
-            sql = (
-                "SELECT namespace, snapshotter, key FROM snapshots"
-                " JOIN resolutions ON key = chain_id WHERE digest = ?"
-            )
-            starts += (("snapshot", *row) for row in self._tx.execute(sql, (digest,)))
-        return graph.reachable(starts)
+    def _only_of(self, graph: Graph, released: Mapping[str, int]) -> dict[Node, int]:
+        sql = (
+            "SELECT namespace, snapshotter, key FROM snapshots"
+            " JOIN resolutions ON key = chain_id WHERE digest = ?"
+        )
+        found: dict[Node, int] = {}
+        for digest, at in released.items():
+            snapshots: list[Node] = [("snapshot", *row) for row in self._tx.execute(sql, (digest,))]
+            for node in graph.reachable((("content", digest), *snapshots)):
+                found[node] = max(at, found.get(node, 0))
+        return found
 
     def _may_go(self, node: Node, used_at: int) -> bool:
-        return used_at < self._before or node in self._graceless
+        return used_at < max(self._before, self._released_at.get(node, 0))
 
     def snapshots(self) -> tuple[tuple[str, str, str], ...]:
         """Remove the rows of unmarked snapshots, children first, and have their directories follow."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from cloche.store.ingest import Status, Writer
     from cloche.store.metadata import WriteTransaction
 
-_RENEW_AFTER_NS = clock.HOUR
-
 
 class Info(Record):
     """A blob as it lies on disk. used_at: when it was last put or wanted, in ns since 1970."""
@@ -123,13 +121,11 @@ class ContentStore:
     def exists(self, digest: str) -> bool:
         """Whether the blob is here; if so it stays for another day, whatever refers to it."""
         path = self.path(digest)
-        if self.hides(digest):
+        if self.hides(digest) or not os.path.exists(path):
             return False
         try:
-            age = clock.now() - os.stat(path).st_mtime_ns
-            if age > _RENEW_AFTER_NS:
-                with self.locked():
-                    renew(path)
+            with self.locked():
+                renew(path)
         except FileNotFoundError:
             return False
         return True

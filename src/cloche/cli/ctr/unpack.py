@@ -16,7 +16,7 @@ from cloche.cli.ctr.tree import SNAPSHOTTER
 from cloche.cli.output import line, write
 from cloche.errors import AlreadyExists, DataLoss, NotFound
 from cloche.spec import digest as digests
-from cloche.spec.image import chain_id
+from cloche.spec.image import chain_ids
 from cloche.wire.messages import content, snapshots, types
 from cloche.wire.messages.content import CONTENT
 from cloche.wire.messages.diff import DIFF, ApplyRequest
@@ -36,10 +36,10 @@ def unpack(daemon: Daemon, snapshotter: str, chosen: Chosen, *, sync_fs: bool = 
     """Have every layer of an image in a snapshotter. Raises DataLoss for a layer that is another one."""
     if not is_unpacked(daemon, snapshotter, chosen):
         diff_ids = chosen.config.diff_ids
-        for number, layer in enumerate(chosen.manifest.layers):
-            parent = chain_id(diff_ids[:number])
-            _extract(daemon, snapshotter, layer, parent, diff_ids[number], sync_fs=sync_fs)
-            _label(daemon, layer.digest, _UNCOMPRESSED, diff_ids[number])
+        parents = ("", *chain_ids(diff_ids))
+        for layer, parent, diff_id in zip(chosen.manifest.layers, parents, diff_ids, strict=False):
+            _extract(daemon, snapshotter, layer, parent, diff_id, sync_fs=sync_fs)
+            _label(daemon, layer.digest, _UNCOMPRESSED, diff_id)
     reference = f"containerd.io/gc.ref.snapshot.{snapshotter}"
     _label(daemon, chosen.manifest.config.digest, reference, chosen.chain_id)
 
