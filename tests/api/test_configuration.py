@@ -18,6 +18,7 @@ from cloche.wire.messages.types import Descriptor
 from tests import leftovers, peers
 from tests.api.conftest import IMAGE
 from tests.daemons import WITHOUT_NRI, Cloched, Registry
+from tests.layouts import Layout, tar_directory
 
 
 class Configured(Cloched):
@@ -150,6 +151,36 @@ sync_fs = true
         told = [json.loads(line) for line in daemon.log_path.read_text().splitlines()]
         assert {"level", "msg", "time"} <= set(told[0])
         assert not any("has no effect" in line["msg"] for line in told)
+
+
+@pytest.mark.parametrize(("said", "at_once"), [(-1, 1), (None, 2), (3, 3)])
+def test_so_many_layers_of_an_image_are_unpacked_at_once(
+    registry: Registry, tmp_path: Path, said: int | None, at_once: int
+) -> None:
+    """A program that every layer goes through says when it begins and ends."""
+    layout = Layout(tmp_path / "layout")
+    for number in range(4):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}/file-{number}").write_text("words")
+    layout.image("it", [tar_directory(tmp_path / f"{number}") for number in range(4)])
+    reference = registry.push(f"oci:{layout.path}:it", f"unpacked-{at_once}:1")
+    gzipped = "application/vnd.oci.image.layer.v1.tar+gzip"
+    script = f"echo begin >> {tmp_path}/log; sleep 0.15; echo end >> {tmp_path}/log; exec cat"
+    text = f"""[stream_processors.slow]
+accepts = ["{gzipped}"]
+returns = "{gzipped}"
+path = "sh"
+args = ["-c", "{script}"]
+[plugins."io.containerd.transfer.v1.local"]
+"""
+    with configured(text + (f"max_concurrent_unpacks = {said}\n" if said is not None else "")) as daemon:
+        daemon.client = (peers.command("cloche"), "--state", f"{daemon.directory}/state", "ctr")
+        daemon.ok("images", "pull", "--plain-http", reference)
+    running, most = 0, 0
+    for word in (tmp_path / "log").read_text().split():
+        running += 1 if word == "begin" else -1
+        most = max(most, running)
+    assert most == at_once
 
 
 @pytest.mark.parametrize(

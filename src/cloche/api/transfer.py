@@ -43,12 +43,14 @@ _TYPES: dict[str, type[Message]] = {
 class TransferSettings(Record):
     """hosts_dir: where registries are configured, "" for the usual places.
 
-    downloads, uploads: how many layers of an image are on their way at once.
+    downloads, uploads: how many layers of an image are on their way at once. unpackings: how many of
+    a pulled one are unpacked at once, 0 for a few.
     """
 
     hosts_dir: str = ""
     downloads: int = 3
     uploads: int = 3
+    unpackings: int = 0
 
     def of(self, registry: messages.OCIRegistry) -> TransferSettings:
         """With what a client says of a registry."""
@@ -275,6 +277,7 @@ def _pull(
         plain_http=_plain_http(source),
         hosts_dir=settings.hosts_dir,
         workers=settings.downloads,
+        unpackers=settings.unpackings,
         progress=told,
         owner=context.owner().name,
         verify=context.verifiers.check if context.verifiers else None,

@@ -161,6 +161,7 @@ def _transfers(configuration: Config) -> TransferSettings:
         settings["config_path"],
         at_once(settings["max_concurrent_downloads"]),
         at_once(settings["max_concurrent_uploaded_layers"]),
+        max(1, settings["max_concurrent_unpacks"]),
     )
 
 

@@ -267,7 +267,7 @@ PLUGINS: dict[str, Any] = {
         "max_concurrent_downloads": 3,
         "concurrent_layer_fetch_buffer": 0,
         "max_concurrent_uploaded_layers": 3,
-        "max_concurrent_unpacks": 1,
+        "max_concurrent_unpacks": 2,  # containerd: 1; more needs no other snapshotter here
         "check_platform_supported": False,
         "config_path": "",
         "unpack_config": Free(),

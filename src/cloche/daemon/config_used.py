@@ -65,7 +65,12 @@ USED = (
     ("plugins", RESTART),
     *(
         ("plugins", TRANSFER, name)
-        for name in ("config_path", "max_concurrent_downloads", "max_concurrent_uploaded_layers")
+        for name in (
+            "config_path",
+            "max_concurrent_downloads",
+            "max_concurrent_uploaded_layers",
+            "max_concurrent_unpacks",
+        )
     ),
     ("plugins", METADATA, "content_sharing_policy"),
     *(("plugins", SCHEDULER, name) for name in ("pause_threshold", "schedule_delay", "startup_delay")),

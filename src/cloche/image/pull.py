@@ -62,6 +62,7 @@ def pull(
     cancelled: threading.Event | None = None,
     owner: str = "",
     workers: int = _WORKERS,
+    unpackers: int = 0,
     verify: Callable[[str, Descriptor], object] | None = None,
     processors: Processors = NONE,
 ) -> Image:
@@ -74,7 +75,8 @@ def pull(
     hosts_dir: where registries are configured; see hosts_directory.directories.
     cancelled: set it to have the pull end soon with Cancelled; it is set when the pull has failed.
     owner: the liveness file that the pull's lease dies with (store.leases); a day's lease without.
-    workers: how many layers arrive at once. verify: called with the name and what it stands for, before
+    workers: how many layers arrive at once; unpackers: how many are unpacked at once, 0
+    for a few. verify: called with the name and what it stands for, before
     anything else is fetched; what it raises ends the pull. processors: for layers of other media types.
     Raises the errors of Registry.resolve, resolve.choose and the unpacking.
     """
@@ -92,6 +94,7 @@ def pull(
         task = _Pull(wanted, registry, content, metadata, namespace, progress or Progress())
         task.verify = verify
         task.processors = processors
+        task.unpackers = unpackers
         with _Lease(metadata, namespace, owner) as lease:
             return task.run(resolve.completed(platform), snapshotter, lease, workers)
 
@@ -116,6 +119,7 @@ class _Pull:
         self._namespace = namespace
         self.verify: Callable[[str, Descriptor], object] | None = None
         self.processors = NONE
+        self.unpackers = 0
 
     def run(
         self, platform: Platform, snapshotter: LocalSnapshotter | None, lease: _Lease, workers: int
@@ -179,6 +183,7 @@ class _Pull:
             metadata=self._metadata,
             snapshotter=snapshotter,
             processors=self.processors,
+            workers=self.unpackers,
         ) as unpacking:
             unpacking.extract(arrived, done=extracted)
             downloads.wait_for_all()

@@ -97,6 +97,7 @@ class Unpacking:
 
     Use as a context manager: extract(), which takes long, then commit() inside a transaction.
     Leaving the block removes what was not committed.
+    workers: how many layers at once, where they do not need each other; 0 for a few.
     """
 
     def __init__(
@@ -109,12 +110,14 @@ class Unpacking:
         snapshotter: LocalSnapshotter,
         limits: LayerLimits | None = None,
         processors: Processors = NONE,
+        workers: int = 0,
     ) -> None:
         self._content = content
         self._metadata = metadata
         self._snapshotter = snapshotter
         self._limits = limits
         self._processors = processors
+        self._workers = workers or _WORKERS
         self.chain_id = documents.chain_id(config.diff_ids)
         self.steps = self._missing(manifest.layers, config.diff_ids)
         self._extracted: dict[str, _Directory] = {}
@@ -158,7 +161,7 @@ class Unpacking:
             return
         self._done = done
         if self._snapshotter.name == _OVERLAY:
-            _in_threads(self.steps, lambda step: self._extract_overlay(step, wait))
+            _in_threads(self.steps, lambda step: self._extract_overlay(step, wait), self._workers)
             if durable:
                 self._snapshotter.sync()
         else:
@@ -282,8 +285,8 @@ def _place_apart(directory: int) -> None:
         pass
 
 
-def _in_threads(steps: Sequence[Step], extract: Callable[[Step], None]) -> None:
-    """Call `extract` for every step, a few at a time; the first error ends it.
+def _in_threads(steps: Sequence[Step], extract: Callable[[Step], None], workers: int) -> None:
+    """Call `extract` for every step, so many at a time; the first error ends it.
 
     Threads that wait for a layer meanwhile are left behind, as daemons: the wait ends with the
     download that it is for.
@@ -311,7 +314,7 @@ def _in_threads(steps: Sequence[Step], extract: Callable[[Step], None]) -> None:
     if len(steps) == 1:
         extract(steps[0])
         return
-    count = min(_WORKERS, len(steps))
+    count = min(workers, len(steps))
     threads = [Thread(target=work, name=f"unpack {number}", daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
