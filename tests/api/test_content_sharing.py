@@ -23,6 +23,8 @@ from tests.daemons import Containerd, Ctrd, Registry
 from tests.layouts import Layout
 
 POLICY = '[plugins."io.containerd.metadata.v1.bolt"]\ncontent_sharing_policy = "{}"\n'
+# containerd takes what nothing refers to soon after its start and after some changes, with no grace.
+LATER = '[plugins."io.containerd.gc.v1.scheduler"]\nstartup_delay = "1h"\nmutation_threshold = 0\n'
 SHARED, ISOLATED = "shared", "isolated"
 COMMIT = messages.COMMIT
 
@@ -37,7 +39,7 @@ def daemon_of(kind: str, policy: str) -> Iterator[Ctrd]:
             program = new_containerd()
         directory = Path(tempfile.mkdtemp(prefix="d-"))
         stack.callback(leftovers.remove_tree, str(directory))
-        yield stack.enter_context(Containerd(directory, more=POLICY.format(policy), program=program))
+        yield stack.enter_context(Containerd(directory, more=POLICY.format(policy) + LATER, program=program))
 
 
 @pytest.fixture(scope="module", params=[SHARED, ISOLATED])
