@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,6 +114,11 @@ class Container:
         request = ContainerStatusRequest(container_id=self.id)
         found: ContainerStatus = self.pod.kubelet("ContainerStatus", request).status
         return found
+
+    def spec(self) -> Any:
+        """Its config.json."""
+        request = ContainerStatusRequest(container_id=self.id, verbose=True)
+        return json.loads(self.pod.kubelet("ContainerStatus", request).info["info"])["runtimeSpec"]
 
     def ended(self) -> ContainerStatus:
         """How it is once it has ended."""

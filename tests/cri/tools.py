@@ -15,11 +15,12 @@ from tests.peers import unavailable
 
 
 class Program(NamedTuple):
-    """A program of a module; test: it is the compiled form of a package's tests."""
+    """A program of a module, in one of its folders; test: it is the compiled form of a package's tests."""
 
     module: str
     version: str
     test: bool = False
+    folder: str = "cmd"
 
 
 _CRI_TOOLS = "sigs.k8s.io/cri-tools", "v1.36.0"
@@ -30,11 +31,12 @@ PROGRAMS = {
     "containerd": Program(*_CONTAINERD),
     "containerd-shim-runc-v2": Program(*_CONTAINERD),
     "ctr": Program(*_CONTAINERD),
+    "memory-qos": Program("github.com/containers/nri-plugins", "v0.12.1", folder="cmd/plugins"),
 }
 
 
 def tool(name: str) -> str:
-    """crictl or critest: the one on PATH, else one built. Raises Missing."""
+    """A program that any version will do of: the one on PATH, else one built. Raises Missing."""
     return shutil.which(name) or str(built(name))
 
 
@@ -79,7 +81,7 @@ def _build(name: str, program: Program, folder: Path) -> None:
     flags = f"-ldflags=-s -w -X {program.module}/pkg/version.Version={program.version}"
     target = folder / f"{name}.new"
     verb = ("test", "-c") if program.test else ("build",)
-    command = [go, *verb, flags, "-o", str(target), f"{program.module}/cmd/{name}"]
+    command = [go, *verb, flags, "-o", str(target), f"{program.module}/{program.folder}/{name}"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Missing(f"{name} cannot be built:\n{done.stderr[-1000:]}")

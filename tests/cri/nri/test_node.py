@@ -21,7 +21,7 @@ from tests import leftovers, peers
 from tests.cri.conftest import IMAGE
 from tests.cri.kubelet import Kubelet, KubernetesNode, push
 from tests.cri.nri.plugin import Plugin
-from tests.cri.nri.test_plugins import adjusting, spec_of
+from tests.cri.nri.test_plugins import adjusting
 from tests.cri.pods import Pod, container_config, pod_config, running_pod
 from tests.daemons import Registry
 
@@ -140,7 +140,7 @@ def test_hooks_and_started_plugins_adjust_containers(
     node: tuple[KubernetesNode, str], tmp_path: Path
 ) -> None:
     with a_pod(node[0], tmp_path) as pod:
-        env = spec_of(pod.create(container_config(node[1], "true", name="one")))["process"]["env"]
+        env = pod.create(container_config(node[1], "true", name="one")).spec()["process"]["env"]
         assert f"HOOK={pod.config.metadata.name} one true" in env
         assert "STARTED=ours 40 be good bare" in env
         assert "STOLEN=1" not in env

@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument, Unimplemented
-from cloche.spec.document import loads
 from cloche.wire.messages.cri import containers as cri
 from cloche.wire.messages.cri.pods import UpdatePodSandboxResourcesRequest
 from cloche.wire.messages.cri.resources import LinuxContainerResources
-from cloche.wire.messages.cri.status import ContainerStatusRequest
 from cloche.wire.messages.cri.values import KeyValue as Variable
 from cloche.wire.messages.nri import adjustments, containers, linux, resources
 from cloche.wire.messages.nri import plugin as messages
@@ -52,13 +50,6 @@ def limiting(limit_bytes: int) -> Answer:
 def refusing(_: Any) -> Any:
     """An answer that is an error."""
     raise FailedPrecondition("the plugin says no")
-
-
-def spec_of(container: Container) -> Any:
-    """The config.json of a container."""
-    request = ContainerStatusRequest(container_id=container.id, verbose=True)
-    info = container.pod.kubelet("ContainerStatus", request).info["info"]
-    return loads(info, "info")["runtimeSpec"]
 
 
 @contextmanager
@@ -120,8 +111,8 @@ def test_what_a_plugin_asks_for_is_what_the_container_has(pod: Pod, image: str, 
     wait_until(lambda: "kernel" in container.log())
     assert [line.split(" ", 3)[3] for line in container.log().splitlines()[:3]] == ["yes", "100", "700"]
     assert container.execute("sh", "-c", "echo > /dev/nul && ls /dev").stdout.count(b"nul") == 2
-    assert spec_of(container)["annotations"]["a.test/b"] == "c"
-    assert "/dev/mqueue" not in [each["destination"] for each in spec_of(container)["mounts"]]
+    assert container.spec()["annotations"]["a.test/b"] == "c"
+    assert "/dev/mqueue" not in [each["destination"] for each in container.spec()["mounts"]]
 
 
 def test_two_plugins_that_set_the_same_are_both_named_and_nothing_is_made(
@@ -145,7 +136,7 @@ def test_a_later_plugin_sees_what_an_earlier_one_wants_and_may_replace_it(
     told = later.told[-2][1].container
     assert "WHO=first" in told.env
     assert told.annotations["who"] == "first"
-    assert [each for each in spec_of(container)["process"]["env"] if "WHO" in each] == ["WHO=second"]
+    assert [each for each in container.spec()["process"]["env"] if "WHO" in each] == ["WHO=second"]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +211,7 @@ def test_limits_of_a_running_container_are_changed_without_being_asked(
             "UpdateContainers", messages.UpdateContainersRequest(update=[update(container, pids=pids)])
         )
         assert container.status().resources.linux.cpu_shares == 512  # type: ignore[union-attr]
-        assert spec_of(container)["linux"]["resources"]["pids"] == {"limit": 33}
+        assert container.spec()["linux"]["resources"]["pids"] == {"limit": 33}
         eviction = adjustments.ContainerEviction(container_id=container.id, reason="too many")
         plugin.call("UpdateContainers", messages.UpdateContainersRequest(evict=[eviction]))
         assert container.status().state == cri.EXITED
@@ -256,7 +247,7 @@ def test_a_limit_that_a_plugin_set_survives_an_update_of_another(pod: Pod, image
         cri.UpdateContainerResourcesRequest(container_id=container.id, linux=limits),
     )
     assert container.status().resources.linux.memory_limit_in_bytes == LIMIT_BYTES  # type: ignore[union-attr]
-    assert spec_of(container)["linux"]["resources"]["memory"]["limit"] == LIMIT_BYTES
+    assert container.spec()["linux"]["resources"]["memory"]["limit"] == LIMIT_BYTES
 
 
 def test_a_plugin_that_comes_late_is_told_what_runs(pod: Pod, image: str, path: str) -> None:
@@ -320,9 +311,9 @@ def test_a_validator_decides_over_all_changes(pod: Pod, image: str, path: str) -
 def test_nothing_is_what_a_plugin_that_says_nothing_changes(pod: Pod, image: str, path: str) -> None:
     config = container_config(image, "true", name="same")
     plain = pod.create(config)
-    before = spec_of(plain)
+    before = plain.spec()
     plain.remove()
     with Plugin(path, CreateContainer=adjusting()), Plugin(path, "20", StopContainer=lambda _: Empty()):
-        after = spec_of(pod.create(config))
+        after = pod.create(config).spec()
     assert after | {"linux": {}} == before | {"linux": {}}
     assert after["linux"] | {"cgroupsPath": ""} == before["linux"] | {"cgroupsPath": ""}
