@@ -199,25 +199,36 @@ struct header { /* of a compiled module */
     unsigned flags, modified, size;
 };
 
+static int is_compiled_of(const char *script, const char *compiled)
+{
+    struct header header;
+    struct status source;
+    long file = open_file(compiled, O_RDONLY);
+    if (file < 0)
+        return 0;
+    long size = system_call(SYS_read, file, (long)&header, sizeof header, 0);
+    system_call(SYS_close, file, 0, 0, 0);
+    return size == sizeof header && header.end == ('\n' << 8 | '\r') && !header.flags &&
+           status_of(AT_FDCWD, script, 0, &source) == 0 && header.modified == (unsigned)source.modified.seconds &&
+           header.size == (unsigned)source.size;
+}
+
 /* What Python is to execute: src/cloche/launch.py, compiled where that is of the source as it is now. */
 static void find_script(char *script, const char *packages, const char *version)
 {
+    static const char *const SUFFIXES[] = {".opt-2.pyc", ".pyc"};
     static char compiled[PATH_SIZE], digits[NAME_SIZE];
-    struct header header;
-    struct status source;
     for (char *to = digits; *version; version++)
         if (*version != '.')
             *to++ = *version;
     JOIN(script, packages, "/cloche/launch.py");
-    long file = open_file(JOIN(compiled, packages, "/cloche/__pycache__/launch.cpython-", digits, ".pyc"), O_RDONLY);
-    if (file < 0)
-        return;
-    long size = system_call(SYS_read, file, (long)&header, sizeof header, 0);
-    system_call(SYS_close, file, 0, 0, 0);
-    if (size == sizeof header && header.end == ('\n' << 8 | '\r') && !header.flags &&
-        status_of(AT_FDCWD, script, 0, &source) == 0 && header.modified == (unsigned)source.modified.seconds &&
-        header.size == (unsigned)source.size)
-        JOIN(script, compiled);
+    for (int i = 0; i < 2; i++) {
+        JOIN(compiled, packages, "/cloche/__pycache__/launch.cpython-", digits, SUFFIXES[i]);
+        if (is_compiled_of(script, compiled)) {
+            JOIN(script, compiled);
+            return;
+        }
+    }
 }
 
 /*

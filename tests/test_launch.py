@@ -53,6 +53,16 @@ def test_a_module_is_found_as_python_would_have_found_it(package: Path) -> None:
     assert show(package) == expected
 
 
+def test_what_is_compiled_without_docstrings_is_preferred(package: Path) -> None:
+    source = package / "things" / "word.py"
+    cached = py_compile.compile(str(source), doraise=True, optimize=2)
+    assert show(package)[:4] == ["first", "True", str(source), cached]
+    source.write_text("TEXT = 'newer'\n")
+    os.utime(source, (1, 1))
+    plain = py_compile.compile(str(source), doraise=True)
+    assert show(package)[:4] == ["newer", "True", str(source), plain]
+
+
 def test_a_source_that_changed_is_left_to_python(package: Path) -> None:
     (package / "things" / "word.py").write_text("TEXT = 'other'\n")
     os.utime(package / "things" / "word.py", (1, 1))

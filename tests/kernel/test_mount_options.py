@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloche.kernel import syscalls as sys
+from cloche.kernel import mount_options
 from cloche.kernel.mount_options import MountOptions, known_options, parse_options
 
 # What runc's `features` lists for its current version.
@@ -58,7 +58,12 @@ def test_attributes_of_a_mount_and_of_all_below_it(words: str, set_: int, clear:
 
 def test_propagation_keeps_its_order() -> None:
     options = parse_options(["rslave", "shared", "unbindable", "rprivate"])
-    kinds = ((sys.MS_SLAVE, True), (sys.MS_SHARED, False), (sys.MS_UNBINDABLE, False), (sys.MS_PRIVATE, True))
+    kinds = (
+        (mount_options.MS_SLAVE, True),
+        (mount_options.MS_SHARED, False),
+        (mount_options.MS_UNBINDABLE, False),
+        (mount_options.MS_PRIVATE, True),
+    )
     assert options.propagation == kinds
 
 
@@ -95,10 +100,14 @@ def test_any_words_give_what_the_kernel_could_take(words: list[str]) -> None:
         (options.recursive_set, options.recursive_clear),
     ):
         # mount_setattr(2) wants the access time cleared as a whole, and only one kind of it set.
-        assert clear & sys.MOUNT_ATTR__ATIME in (0, sys.MOUNT_ATTR__ATIME)
-        if set_ & sys.MOUNT_ATTR__ATIME:
-            assert clear & sys.MOUNT_ATTR__ATIME
-        assert set_ & sys.MOUNT_ATTR__ATIME in (0, sys.MOUNT_ATTR_NOATIME, sys.MOUNT_ATTR_STRICTATIME)
-        assert not set_ & clear & ~sys.MOUNT_ATTR__ATIME
+        assert clear & mount_options.MOUNT_ATTR__ATIME in (0, mount_options.MOUNT_ATTR__ATIME)
+        if set_ & mount_options.MOUNT_ATTR__ATIME:
+            assert clear & mount_options.MOUNT_ATTR__ATIME
+        assert set_ & mount_options.MOUNT_ATTR__ATIME in (
+            0,
+            mount_options.MOUNT_ATTR_NOATIME,
+            mount_options.MOUNT_ATTR_STRICTATIME,
+        )
+        assert not set_ & clear & ~mount_options.MOUNT_ATTR__ATIME
     assert set(options.data).isdisjoint(RUNC)
     assert len(set(options.flags)) == len(options.flags)

@@ -116,6 +116,11 @@ def test_python_executes_what_is_compiled_of_the_present_source(environment: Env
     compiled = source.parent / "__pycache__" / f"launch.{sys.implementation.cache_tag}.pyc"
     assert executed(program) == f"{compiled.name} POSIX"
     assert run(program)[0] == 7
+    small = compiled.with_suffix(".opt-2.pyc")
+    py_compile.compile(str(source), str(small), doraise=True, optimize=2)
+    assert executed(program) == f"{small.name} POSIX"
+    assert run(program)[0] == 7
+    small.write_bytes(b"")
     content = compiled.read_bytes()
     for damaged in (b"", content[:12], content[:2] + b"xx" + content[4:], content[:4] + b"\1" + content[5:]):
         compiled.write_bytes(damaged)

@@ -178,6 +178,18 @@ def test_a_server_that_answers_early_stops_the_sender() -> None:
     assert pair.server.goodbye is None
 
 
+@pytest.mark.parametrize("end", [True, False], ids=["ending", "endless"])
+def test_trailers_that_do_not_end_are_an_error_even_when_all_is_answered(end: bool) -> None:
+    pair = Pair()
+    number = pair.request()
+    pair.exchange()
+    pair.server.send_headers(number, RESPONSE, end=True)
+    pair.server.take()
+    pair.server.receive(frames.headers(number, TRAILERS, 1 << 14, end_stream=end))
+    assert pair.server.take() == (b"" if end else frames.rst_stream(number, frames.PROTOCOL_ERROR))
+    assert pair.server.goodbye is None
+
+
 def test_a_reset_reaches_the_other_side() -> None:
     pair = Pair()
     number = pair.request()

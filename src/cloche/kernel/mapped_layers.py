@@ -9,15 +9,9 @@ from __future__ import annotations
 
 import os
 
+from cloche.kernel.mount_options import MOUNT_ATTR_IDMAP, MS_PRIVATE
 from cloche.kernel.overlay import split_layers
-from cloche.kernel.syscalls import (
-    AT_FDCWD,
-    MOUNT_ATTR_IDMAP,
-    MS_PRIVATE,
-    OPEN_TREE_CLONE,
-    mount_setattr,
-    open_tree,
-)
+from cloche.kernel.syscalls import AT_FDCWD, OPEN_TREE_CLONE, mount_setattr, open_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,12 +12,11 @@ import os
 
 from cloche.errors import InvalidArgument
 from cloche.kernel import overlay
-from cloche.kernel.mount_options import MountOptions, known_options, parse_options
+from cloche.kernel.mount_options import MS_PRIVATE, MountOptions, known_options, parse_options
 from cloche.kernel.syscalls import (
     AT_FDCWD,
     AT_RECURSIVE,
     MNT_DETACH,
-    MS_PRIVATE,
     OPEN_TREE_CLONE,
     filesystem_messages,
     fsconfig_create,

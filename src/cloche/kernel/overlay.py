@@ -11,10 +11,10 @@ from __future__ import annotations
 import errno
 import os
 
+from cloche.kernel.mount_options import MS_PRIVATE
 from cloche.kernel.syscalls import (
     AT_FDCWD,
     MNT_DETACH,
-    MS_PRIVATE,
     OPEN_TREE_CLONE,
     fsconfig_create,
     fsconfig_flag,

@@ -1,8 +1,8 @@
 """System calls that Python's os module does not have, one function a call, named as its man page.
 
 Bound through `_ctypes` (the C core; the `ctypes` package costs milliseconds to import), and that at
-the first call: the numbers here are of use to many who make none. Every function raises OSError with
-the kernel's errno, borrows the descriptors it is given, and returns new ones close-on-exec.
+the first call: many import this who then make none. Every function raises OSError with the kernel's
+errno, borrows the descriptors it is given, and returns new ones close-on-exec.
 """
 
 from __future__ import annotations
@@ -30,21 +30,6 @@ FSCONFIG_SET_STRING = 1
 FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 
-MOUNT_ATTR_RDONLY = 0x1
-MOUNT_ATTR_NOSUID = 0x2
-MOUNT_ATTR_NODEV = 0x4
-MOUNT_ATTR_NOEXEC = 0x8
-MOUNT_ATTR__ATIME = 0x70
-MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_STRICTATIME = 0x20
-MOUNT_ATTR_NODIRATIME = 0x80
-MOUNT_ATTR_IDMAP = 0x100000
-MOUNT_ATTR_NOSYMFOLLOW = 0x200000
-
-MS_UNBINDABLE = 1 << 17
-MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
 RESOLVE_NO_XDEV = 0x1

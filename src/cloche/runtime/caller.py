@@ -10,7 +10,6 @@ from __future__ import annotations
 from cloche import os
 from cloche.errors import InvalidArgument
 from cloche.kernel import pidfd
-from cloche.kernel.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree, prlimit
 from cloche.spec.record import Record
 
 TYPE_CHECKING = False
@@ -82,6 +81,8 @@ class CloneTree(MakesMount):
 
     def perform(self, performing: Performing) -> None:
         """See the class."""
+        from cloche.kernel.syscalls import AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree
+
         flags = OPEN_TREE_CLONE | (AT_RECURSIVE if self.recursive else 0)
         performing.descriptors[self.slot] = open_tree(AT_FDCWD, self.source, flags)
 
@@ -94,6 +95,8 @@ class FindTree(CallerOperation):
 
     def perform(self, performing: Performing) -> None:
         """See the class."""
+        from cloche.kernel.syscalls import AT_FDCWD, open_tree
+
         performing.descriptors[self.slot] = open_tree(AT_FDCWD, self.source, 0)
 
 
@@ -105,6 +108,8 @@ class CloneFound(MakesMount):
 
     def perform(self, performing: Performing) -> None:
         """See the class."""
+        from cloche.kernel.syscalls import AT_EMPTY_PATH, AT_RECURSIVE, OPEN_TREE_CLONE, open_tree
+
         flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | (AT_RECURSIVE if self.recursive else 0)
         found = performing.descriptors.pop(self.found)
         try:
@@ -170,6 +175,8 @@ class RaiseLimit(CallerOperation):
 
     def perform(self, performing: Performing) -> None:
         """See the class."""
+        from cloche.kernel.syscalls import prlimit
+
         prlimit(performing.pid, self.resource, self.soft, self.hard)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from cloche import os
-from cloche.kernel.mount_options import MountOptions, parse_options
-from cloche.kernel.syscalls import MOUNT_ATTR_RDONLY
+from cloche.kernel.mount_options import MOUNT_ATTR_RDONLY, MountOptions, parse_options
 from cloche.runtime.plan_namespaces import wanted
 from cloche.spec.record import Record
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from cloche.kernel.mount_options import MountOptions
-from cloche.kernel.syscalls import MOUNT_ATTR__ATIME
+from cloche.kernel.mount_options import MOUNT_ATTR__ATIME, MountOptions
 from cloche.runtime.caller import MakesMount, Performing
 
 TYPE_CHECKING = False

@@ -10,7 +10,8 @@ import errno
 import os
 
 from cloche.errors import FailedPrecondition
-from cloche.kernel.syscalls import MOUNT_ATTR_IDMAP, mount_setattr
+from cloche.kernel.mount_options import MOUNT_ATTR_IDMAP
+from cloche.kernel.syscalls import mount_setattr
 from cloche.runtime import operations as op
 from cloche.runtime.caller import CallerOperation, Performing, WriteIdMaps
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Plan, Step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloche import os
-from cloche.kernel.syscalls import MS_SLAVE
+from cloche.kernel.mount_options import MS_SLAVE
 from cloche.runtime import operations as op
 from cloche.runtime.caller import OpenFile
 from cloche.runtime.plan import CALLER, STAGE_ONE, STAGE_TWO, Step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloche import os
 from cloche.errors import InvalidArgument
-from cloche.kernel.syscalls import (
+from cloche.kernel.mount_options import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,

@@ -11,7 +11,6 @@ from errno import EINVAL
 
 from cloche import os
 from cloche.errors import FailedPrecondition
-from cloche.kernel.syscalls import AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
 
 PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "native", "cloche-init")
 """Where the wheel installs cloche-init."""
@@ -78,6 +77,9 @@ def _open() -> int:
         raise FailedPrecondition(f"{PROGRAM} is missing: install cloche again") from None
     if _executable_memory_is_allowed():
         return sealed_memory("cloche-init", content, executable=True)
+    from cloche.kernel.mount_options import MOUNT_ATTR_RDONLY
+    from cloche.kernel.syscalls import AT_FDCWD, OPEN_TREE_CLONE, mount_setattr, open_tree
+
     # The next best: the file itself through a read-only mount that exists as this descriptor only.
     tree = open_tree(AT_FDCWD, PROGRAM, OPEN_TREE_CLONE)
     mount_setattr(tree, "", add=MOUNT_ATTR_RDONLY)

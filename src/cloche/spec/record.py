@@ -32,13 +32,16 @@ class Record:
     _required: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        types = dict(cls._field_types)
-        for name, kind in cls.__dict__.get("__annotations__", {}).items():  # noqa: RUF063 - inspect is what must not be imported
-            if not kind.startswith("ClassVar"):
-                types[name] = kind
-        cls._field_types = types
-        cls._fields = tuple(types)
-        cls._required = tuple(name for name in types if not hasattr(cls, name))
+        # Hundreds of classes are made at every start: they share what is equal, which is most.
+        types = cls.__dict__.get("__annotations__", {})  # noqa: RUF063 - inspect is what must not be imported
+        if any(kind.startswith("ClassVar") for kind in types.values()):
+            types = {name: kind for name, kind in types.items() if not kind.startswith("ClassVar")}
+        if types:
+            cls._field_types = {**cls._field_types, **types} if cls._field_types else types
+            cls._fields = tuple(cls._field_types)
+        required = tuple(name for name in cls._fields if not hasattr(cls, name))
+        if required != cls._required:
+            cls._required = cls._fields if required == cls._fields else required
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = self._fields

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cloche.wire.http2_events import Event
 
 _YOUNG_S = 1.0
+_ENDLESS = "trailers that do not end the stream"
 
 
 class Connection(Sender):
@@ -188,7 +189,7 @@ class Connection(Sender):
         head = self._reader.read(block)
         stream = self.streams.get(number)
         if stream is None and not self._client:
-            stream = self._accept(number, head)
+            stream = self._accept(number, end=end)
             if stream is None:
                 return
             fault = head.request_fault()
@@ -204,7 +205,7 @@ class Connection(Sender):
                 return
             stream.answered = True
         else:
-            fault = head.trailer_fault() or ("" if end else "trailers that do not end the stream")
+            fault = head.trailer_fault() or ("" if end else _ENDLESS)
         if not fault and end and stream.expected > 0:
             fault = "not as long as content-length says"
         if fault:
@@ -213,13 +214,15 @@ class Connection(Sender):
         if end:
             self._remote_end(stream)
 
-    def _accept(self, number: int, head: http2_headers.Head) -> Stream | None:
-        """The stream of a new request; None where it comes after we said goodbye."""
+    def _accept(self, number: int, *, end: bool) -> Stream | None:
+        """The stream of a new request; None for what was on its way when its stream was reset."""
         if number % 2 == 0:
             raise ConnectionFailure(frames.PROTOCOL_ERROR, "a client's stream has an odd number")
         if number <= self._last_stream:
-            if number in self._were_reset:
+            if number in self._were_reset and end:
                 return None
+            if number in self._were_reset:
+                raise StreamFailure(number, frames.PROTOCOL_ERROR, _ENDLESS)
             raise ConnectionFailure(frames.STREAM_CLOSED, "HEADERS on a stream that is closed")
         self._last_stream = number
         if self.stopping:
