@@ -1,4 +1,4 @@
-"""The processors' time of a process and of all that it starts, also of what has ended since."""
+"""What a process and all that it starts use: the processors' time, also of what has ended; memory."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class Account:
             fields = dict(line.split() for line in (self._directory / "cpu.stat").read_text().splitlines())
             used_s = int(fields["usage_usec"]) / 1e6
         return used_s - own_s(self._daemon)
+
+    def others(self) -> list[int]:
+        """The processes that it has started, and theirs."""
+        pids = (self._directory / "cgroup.procs").read_text().split()
+        return [int(pid) for pid in pids if int(pid) != self._daemon]
 
 
 def own_s(pid: int) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-from bench.measure import Work, command, in_turn, side_by_side
+from bench.accounts import account
+from bench.measure import Work, command, in_turn, pss_bytes, side_by_side
+from bench.shims import REST_S
 from bench.stage import Stage
 from bench.table import Row
-from tests.daemons import Ctrd
+from tests.daemons import Cloched, Containerd, Ctrd
 
 NAMES = count()
 MANY_IMAGES = 500
@@ -26,6 +30,29 @@ def rows(stage: Stage, rounds: int) -> list[Row]:
         _clients(stage, rounds),
         _list(stage, rounds),
     ]
+
+
+def memory(stage: Stage, _: int) -> list[Row]:
+    """Daemon and shims together, with many containers that do nothing."""
+    return [_memory(stage, number) for number in (100, 500)]
+
+
+def _memory(stage: Stage, number: int) -> Row:
+    taken = []
+    for kind in (Cloched, Containerd):
+        with account(os.getpid()) as used, kind(stage.directory(f"{kind.__name__}-{number}")) as daemon:
+            daemon.ok("images", "import", str(stage.archive))
+            names = [f"bench-{next(NAMES)}" for _ in range(number)]
+            try:
+                for name in names:
+                    daemon.ok("run", "-d", stage.image, name, "/bin/sleep", "100000")
+                time.sleep(REST_S)
+                taken.append(sum(map(pss_bytes, used.others())))
+            finally:
+                for name in names:
+                    daemon.run("tasks", "rm", "--force", name)
+                daemon.run("containers", "rm", *names)
+    return Row(f"memory of {number} idle containers, cloched", "containerd", taken, 0.6, 0.3, "KB")
 
 
 def _run(daemon: Ctrd, stage: Stage) -> Work:

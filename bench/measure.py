@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 Work = Callable[[], None]
 
@@ -59,6 +60,15 @@ def peak_memory(*words: str) -> int:
     waiter = [sys.executable, "-I", "-S", "-c", _WAITER, *words]
     done = subprocess.run(waiter, check=True, stdout=subprocess.PIPE)
     return int(done.stdout) << 10
+
+
+def pss_bytes(pid: int) -> float:
+    """The memory of a process, what it shares counted as parts."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # a worker that has ended meanwhile
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def timed(work: Work) -> float:

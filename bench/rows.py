@@ -107,6 +107,7 @@ ON_REQUEST: dict[str, Callable[[Stage, int], list[Row]]] = {
     "shim-probes": shims.probes,
     "pods-110": pods.crowd,
     "pods-250": pods.many,
+    "daemon-memory": daemon.memory,
     "volume": volume.rows,
 }
 """What takes minutes: measured where it is named."""

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from bench.accounts import account
-from bench.measure import Work, command, side_by_side
+from bench.measure import Work, command, pss_bytes, side_by_side
 from bench.stage import Stage
 from bench.table import Row
 from cloche.shim.client import Client
@@ -127,7 +127,7 @@ def memory(stage: Stage, number: int) -> list[Row]:
 
 
 def _memory_bytes(stage: Stage, runtime: str) -> float:
-    return sum(map(_pss_bytes, _processes(stage, runtime)))
+    return sum(map(pss_bytes, _processes(stage, runtime)))
 
 
 def probes(stage: Stage, _: int) -> list[Row]:
@@ -211,12 +211,3 @@ def _processes(stage: Stage, runtime: str) -> list[int]:
 
 def _founded_here(stage: Stage, pid: int) -> bool:
     return f"CLOCHE_STATE={stage.path}/shims".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-
-
-def _pss_bytes(pid: int) -> float:
-    """The memory of a process, what it shares counted as parts."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0  # a worker that has ended meanwhile
-    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
