@@ -44,7 +44,7 @@ from cloche.daemon.lanes import Lanes
 from cloche.daemon.lending import Lent
 from cloche.daemon.nri_socket import NriSocket
 from cloche.daemon.proxied_sandboxes import ProxiedSandboxes
-from cloche.daemon.proxies import ProxiedSnapshots
+from cloche.daemon.proxied_snapshots import ProxiedSnapshots
 from cloche.daemon.proxy_plugins import CONTENT, DIFF, OWN_DIFFER, SANDBOX, SNAPSHOT, ProxyPlugin
 from cloche.daemon.restarting import INTERVAL_S, Monitor
 from cloche.daemon.selection import Selection

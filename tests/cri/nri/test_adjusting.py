@@ -107,7 +107,7 @@ def test_everything_that_is_set_is_what_plugins_are_told_afterwards() -> None:
     for name in ("net_devices", "scheduler", "rdt"):
         assert getattr(told.linux, name) == getattr(wanted, name), name
     rule = told.linux.resources.devices[0]  # type: ignore[union-attr]  # that of the device itself
-    assert (rule.access, rule.major.value) == ("rwm", 8)  # type: ignore[union-attr]
+    assert (rule.access, rule.major.value) == ("rwm", 8)  # type: ignore[union-attr]  # the test sets it
     assert limits.from_config(limits.to_config(LIMITS) | {"devices": []}) == resources.LinuxResources(
         **vars(LIMITS) | {"devices": []}
     )

@@ -121,7 +121,7 @@ def test_hooks_of_all_plugins_are_there_and_all_of_them_are_said_to_have_set_the
             ContainerAdjustment(hooks=containers.Hooks(poststop=[containers.Hook(path=f"/{plugin}")])), plugin
         )
     hooks = found.combined().hooks
-    assert [each.path for each in hooks.poststop] == ["/10-a", "/20-b"]  # type: ignore[union-attr]
+    assert [each.path for each in hooks.poststop] == ["/10-a", "/20-b"]  # type: ignore[union-attr]  # the test sets it
     assert found.owners.told().owners["id"].simple == {FIELDS.index("OCI hooks"): "10-a,20-b"}
 
 
@@ -130,8 +130,8 @@ def test_rdt_that_is_removed_can_be_set_by_another() -> None:
     found.add(ONCE["RDT clos_id"], "10-a")
     clos = values.OptionalString(value="b")
     found.add(lower(rdt=linux.LinuxRdt(remove=True, clos_id=clos)), "20-b")
-    rdt = found.combined().linux.rdt  # type: ignore[union-attr]
-    assert (rdt.remove, rdt.clos_id.value) == (True, "b")  # type: ignore[union-attr]
+    rdt = found.combined().linux.rdt  # type: ignore[union-attr]  # the test sets it
+    assert (rdt.remove, rdt.clos_id.value) == (True, "b")  # type: ignore[union-attr]  # the test sets it
 
 
 def update(container: str, wanted: resources.LinuxResources, **more: Any) -> ContainerUpdate:
@@ -145,12 +145,12 @@ def test_updates_of_one_container_become_one() -> None:
     updates.add([update("old", memory(swap=SMALL)), update("other", memory(limit=SMALL))], "20-b")
     first, second = updates.combined()
     assert (first.container_id, second.container_id) == ("old", "other")
-    assert first.linux.resources.memory == resources.LinuxMemory(limit=SMALL, swap=SMALL)  # type: ignore[union-attr]
+    assert first.linux.resources.memory == resources.LinuxMemory(limit=SMALL, swap=SMALL)  # type: ignore[union-attr]  # the test sets it
     with pytest.raises(InvalidArgument, match="both set memory limit"):
         updates.add([update("old", memory(limit=SMALL))], "20-b")
     wanted = memory(limit=SMALL, reservation=SMALL)
     updates.add([update("old", wanted, ignore_failure=True)], "20-b")
-    assert updates.combined()[0].linux.resources.memory.reservation is None  # type: ignore[union-attr]
+    assert updates.combined()[0].linux.resources.memory.reservation is None  # type: ignore[union-attr]  # the test sets it
     updates.add([update("old", memory(reservation=SMALL))], "30-c")
     with pytest.raises(InvalidArgument, match="which is being made"):
         updates.add([update("new", memory(limit=SMALL))], "20-b")

@@ -81,7 +81,7 @@ def test_a_plugin_is_told_all_that_happens_in_containerd_s_order(
         *("RemoveContainer", "StopContainer", "RemoveContainer", "RemovePodSandbox"),
     ]
     told = dict(reversed(plugin.told))
-    assert told["RunPodSandbox"].pod.name == pod.config.metadata.name  # type: ignore[union-attr]
+    assert told["RunPodSandbox"].pod.name == pod.config.metadata.name  # type: ignore[union-attr]  # the test sets it
     assert told["RunPodSandbox"].pod.pid
     assert told["CreateContainer"].container.args == ["sh", "-c", "exit 3"]
     assert told["CreateContainer"].container.image.name.endswith(":latest")
@@ -210,7 +210,7 @@ def test_limits_of_a_running_container_are_changed_without_being_asked(
         plugin.call(
             "UpdateContainers", messages.UpdateContainersRequest(update=[update(container, pids=pids)])
         )
-        assert container.status().resources.linux.cpu_shares == 512  # type: ignore[union-attr]
+        assert container.status().resources.linux.cpu_shares == 512  # type: ignore[union-attr]  # the test sets it
         assert container.spec()["linux"]["resources"]["pids"] == {"limit": 33}
         eviction = adjustments.ContainerEviction(container_id=container.id, reason="too many")
         plugin.call("UpdateContainers", messages.UpdateContainersRequest(evict=[eviction]))
@@ -233,7 +233,7 @@ def test_a_plugin_changes_what_the_kubelet_asks_for(pod: Pod, image: str, path: 
         asked = cri.UpdateContainerResourcesRequest(container_id=container.id, linux=limits)
         pod.kubelet("UpdateContainerResources", asked)
         assert plugin.happened == ["UpdateContainer", "PostUpdateContainer"]
-    found = container.status().resources.linux  # type: ignore[union-attr]
+    found = container.status().resources.linux  # type: ignore[union-attr]  # the test sets it
     assert found is not None
     assert (found.cpu_shares, found.oom_score_adj) == (777, 500)
 
@@ -246,7 +246,7 @@ def test_a_limit_that_a_plugin_set_survives_an_update_of_another(pod: Pod, image
         "UpdateContainerResources",
         cri.UpdateContainerResourcesRequest(container_id=container.id, linux=limits),
     )
-    assert container.status().resources.linux.memory_limit_in_bytes == LIMIT_BYTES  # type: ignore[union-attr]
+    assert container.status().resources.linux.memory_limit_in_bytes == LIMIT_BYTES  # type: ignore[union-attr]  # the test sets it
     assert container.spec()["linux"]["resources"]["memory"]["limit"] == LIMIT_BYTES
 
 

@@ -49,7 +49,7 @@ class Nri:
     """See the module. stop: ends a container; set before `begin`."""
 
     def __init__(self, host: Host, inventory: Inventory, updating: Updating) -> None:
-        self.stop: Callable[[Container, int], Awaitable[None]] = _unset
+        self.stop: Callable[[Container, int], Awaitable[None]]
         self._host = host
         self._inventory = inventory
         self._updating = updating
@@ -244,7 +244,3 @@ def _programs(settings: NriSettings) -> list[Program]:
     from cloche.cri.nri.launching import find
 
     return find(settings.plugin_path, settings.config_path)
-
-
-async def _unset(_: Container, __: int) -> None:
-    raise NotImplementedError

@@ -7,57 +7,38 @@ is removed by those who made it: the collector does not know it.
 
 from __future__ import annotations
 
-from cloche.daemon.client import Channel
+from cloche.daemon.proxied import Proxied, metadata_of
 from cloche.wire.messages import snapshots as messages
 from cloche.wire.messages.metadata_events import SnapshotCommit, SnapshotPrepare, SnapshotRemove
 from cloche.wire.messages.snapshots import SNAPSHOTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator
     from typing import Any
 
     from cloche.api.call import Call
-    from cloche.api.host import Host
-    from cloche.api.snapshots import Snapshots
     from cloche.wire.protobuf import Message
 
 _KEYS = ("key", "parent", "name")
 
 
-class ProxiedSnapshots:
-    """The snapshot service: calls that name a snapshotter of somebody else's go there.
-
-    local: who answers the others. addresses: the others' sockets, by name.
-    """
+class ProxiedSnapshots(Proxied):
+    """The snapshot service."""
 
     SERVICE = SNAPSHOTS
+    FIELD = "snapshotter"
 
-    def __init__(self, host: Host, local: Snapshots, addresses: Mapping[str, str]) -> None:
-        self._host = host
-        self._local = local
-        self._addresses = addresses
-        self._channels: dict[str, Channel] = {}
-
-    def __getattr__(self, handler: str) -> Callable[[Call, Any], Any]:
-        """The handler of a method, as the local service names it."""
-        ours = getattr(self._local, handler)
-        method = "".join(word.capitalize() for word in handler.split("_"))
-
-        def handle(call: Call, request: Any) -> Any:
-            if request.snapshotter not in self._addresses:
-                return ours(call, request)
-            if method == "List":
-                return self._list(call, request)
-            return self._forward(call, method, request)
-
-        return handle
+    def _pass_on(self, call: Call, method: str, request: Any) -> Any:
+        if method == "List":
+            return self._list(call, request)
+        return self._forward(call, method, request)
 
     async def _forward(self, call: Call, method: str, request: Any) -> Message:
         namespace = self._host.context(call).namespace
         channel = await self._channel(request.snapshotter)
         sent = _prefixed(request, f"{namespace}/")
-        answer = await channel.unary(SNAPSHOTS, method, sent, metadata=_metadata(namespace))
+        answer = await channel.unary(SNAPSHOTS, method, sent, metadata=metadata_of(namespace))
         self._tell(namespace, method, request)
         made: Message = _stripped(answer, f"{namespace}/")
         return made
@@ -68,19 +49,12 @@ class ProxiedSnapshots:
         namespace = self._host.context(call).namespace
         prefix = f"{namespace}/"
         channel = await self._channel(request.snapshotter)
-        async with channel.call(SNAPSHOTS, "List", metadata=_metadata(namespace)) as stream:
+        async with channel.call(SNAPSHOTS, "List", metadata=metadata_of(namespace)) as stream:
             await stream.send(request)
             stream.end()
             async for answer in stream:
                 own = [each for each in answer.info if each.name.startswith(prefix)]
                 yield messages.ListSnapshotsResponse(info=[_stripped_info(each, prefix) for each in own])
-
-    async def _channel(self, name: str) -> Channel:
-        found = self._channels.get(name)
-        if found is None or not found.alive:
-            path = self._addresses[name].removeprefix("unix://")
-            found = self._channels[name] = await Channel.connect(path)
-        return found
 
     def _tell(self, namespace: str, method: str, request: Any) -> None:
         name = request.snapshotter
@@ -93,11 +67,6 @@ class ProxiedSnapshots:
         elif method == "Remove":
             event = SnapshotRemove(key=request.key, snapshotter=name)
             self._host.publish(namespace, "/snapshot/remove", event)
-
-
-def _metadata(namespace: str) -> dict[str, tuple[str, ...]]:
-    """The namespace; a lease is ours, and nobody there knows it."""
-    return {"containerd-namespace": (namespace,)}
 
 
 def _prefixed(request: Any, prefix: str) -> Any:
