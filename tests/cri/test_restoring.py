@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,41 +11,15 @@ from hypothesis import strategies as st
 
 from cloche.cri import restoring
 from cloche.errors import ClocheError, InvalidArgument
+from tests.cri.archives import tar, write
 from tests.cri.kubelet import KubernetesNode
 from tests.cri.pods import Pod, container_config
 
 
-def tar(files: dict[str, bytes], mode: str = "w") -> bytes:
-    """An archive of plain files."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode=mode) as archive:  # type: ignore[call-overload]  # "w" or "w:gz"
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return data.getvalue()
-
-
 @pytest.fixture
 def archive(tmp_path: Path, image: str) -> Callable[..., str]:
-    """archive(mode): the path of one of the node's image, as far as that goes without a criu."""
-
-    def make(mode: str = "w") -> str:
-        files = {
-            "config.dump": json.dumps(
-                {"rootfsImageRef": "sha256:" + "0" * 64, "rootfsImage": image}
-            ).encode(),
-            "spec.dump": b"{}",
-            "rootfs-diff.tar": tar({"restored": b"yes"}),
-            "checkpoint/descriptors.json": b'["/dev/null", "/dev/null", "/dev/null"]',
-            "checkpoint/inventory.img": b"no image of criu's",
-            "checkpoint/../../outside": b"",
-        }
-        path = tmp_path / "checkpoint.tar"
-        path.write_bytes(tar(files, mode))
-        return str(path)
-
-    return make
+    """archive(mode): the path of one of the node's image."""
+    return lambda mode="w": write(tmp_path / "checkpoint.tar", image, mode)
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from cloche.cri.inventory import Container, Inventory
     from cloche.cri.tasks import Tasks
 
-_WHOLE_PODS = (
-    "criu restores processes into namespaces that are there, and knows nothing of what a pod's "
-    "containers share: checkpoint the containers one by one"
-)
-
 
 class CheckpointService:
     """The part of RuntimeService that writes containers to disk."""
@@ -53,26 +48,18 @@ class CheckpointService:
 
         Raises Unimplemented where that is switched off, and what criu says where it cannot.
         """
-        if not self._host.settings.criu:
-            raise Unimplemented("checkpoints are switched off: enable_criu is false in the configuration")
+        need_criu(self._host)
         container = self._inventory.container(request.container_id)
         if not os.path.isabs(request.location):
             raise InvalidArgument(f"location {request.location[:200]!r}: must be an absolute path")
         async with container.changing:
             if container.state != RUNNING:
                 raise FailedPrecondition(f"container {container.id}: is not running")
-            await self._write(container, request.location, request.timeout or None)
+            await self.write(container, request.location, request.timeout or None)
         return messages.CheckpointContainerResponse()
 
-    def checkpoint_pod(self, _call: object, _request: messages.CheckpointPodRequest) -> None:
-        """Not to be had."""
-        raise Unimplemented(_WHOLE_PODS)
-
-    def restore_pod(self, _call: object, _request: messages.RestorePodRequest) -> None:
-        """Not to be had, likewise."""
-        raise Unimplemented(_WHOLE_PODS)
-
-    async def _write(self, container: Container, location: str, timeout_s: float | None) -> None:
+    async def write(self, container: Container, location: str, timeout_s: float | None = None) -> None:
+        """The same of a container that runs or is paused, which nobody changes meanwhile."""
         folder = f"{self._host.settings.state}/cri/checkpoints/{container.id}"
         await self._host.run(_clear, folder, lane=container.id)
         try:
@@ -121,6 +108,12 @@ class CheckpointService:
             os.rename(f"{location}.new", location)
         except OSError as error:
             raise InvalidArgument(f"location {location}: {error.strerror}") from None
+
+
+def need_criu(host: Host) -> None:
+    """Raises Unimplemented where checkpoints are switched off."""
+    if not host.settings.criu:
+        raise Unimplemented("checkpoints are switched off: enable_criu is false in the configuration")
 
 
 def _clear(folder: str) -> None:

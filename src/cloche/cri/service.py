@@ -20,6 +20,7 @@ from cloche.cri.joining import Joining
 from cloche.cri.measuring import Measuring
 from cloche.cri.metrics_service import MetricsService
 from cloche.cri.nri.service import Nri
+from cloche.cri.pod_checkpoints import PodCheckpointService
 from cloche.cri.pod_files import PodFiles
 from cloche.cri.pod_network import PodNetwork
 from cloche.cri.pod_root import PodRoot
@@ -85,6 +86,7 @@ class Cri:
             nri=nri,
         )
         self._server = StreamingServer(Streams(inventory, tasks, execution), _streaming(host))
+        checkpoints = CheckpointService(host, inventory, tasks)
         self.services: tuple[object, ...] = (
             InformationService(host, handlers, network, puller),
             ImageService(host, images, puller, space),
@@ -92,7 +94,8 @@ class Cri:
             ContainerService(host, inventory, self._containers, tasks),
             StatsService(host, inventory, measures, space),
             MetricsService(host, inventory, measures, space),
-            CheckpointService(host, inventory, tasks),
+            checkpoints,
+            PodCheckpointService(host, inventory, tasks, images, checkpoints, self._pods, self._containers),
             StreamService(inventory, execution, self._server),
             events,
         )
