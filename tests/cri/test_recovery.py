@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloche.errors import ClocheError
-from cloche.wire.messages.cri import containers, pods
+from cloche.wire.messages.cri import checkpoint, containers, pods
 from tests import leftovers
 from tests.cri.conftest import IMAGE
 from tests.cri.kubelet import Kubelet, KubernetesNode, push, require
@@ -77,6 +77,29 @@ def test_what_ran_is_found_again_and_what_ended_meanwhile_has_its_code(
         pod.remove()
         assert listed(client) == (0, 0)
     assert not (short / "root/cri/containers").exists() or not list((short / "root/cri/containers").iterdir())
+
+
+def test_a_pod_that_was_paused_to_be_written_down_goes_on(
+    node: KubernetesNode, short: Path, image: str, tmp_path: Path
+) -> None:
+    node.stop()
+    node.start(fault="cri.pod-paused")
+    with Kubelet(node.address) as client:
+        pod = Pod(client, pod_config(short / "logs"))
+        container = pod.run(container_config(image, "while :; do date; sleep 0.1; done"))
+        request = checkpoint.CheckpointPodRequest(
+            pod_sandbox_id=pod.id, output_path=str(tmp_path), container_ids=[container.id]
+        )
+        with pytest.raises(ClocheError):
+            client("CheckpointPod", request)
+    node.process.wait(10)
+    said = container.log()
+    node.start()
+    with Kubelet(node.address) as client:
+        pod.kubelet = client
+        wait_until(lambda: len(container.log()) > len(said))
+        assert not list((short / "state/cri/paused").iterdir())
+        pod.remove()
 
 
 @pytest.mark.parametrize("fault", ["cri.pod-begun", "cri.pod-created"])

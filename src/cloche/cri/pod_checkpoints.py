@@ -2,7 +2,8 @@
 
 pod.dump     which containers there are, and the archive of each     N.tar   these (checkpoints.py)
 
-All containers are paused before the first is written, and none goes on before the last one is.
+All containers are paused before the first is written, and none goes on before the last one is. Of each a file
+says so until it goes on: a daemon that finds some at its start has them go on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cloche.cri import restoring
 from cloche.cri.checkpoints import need_criu
 from cloche.errors import ClocheError, FailedPrecondition, InvalidArgument
 from cloche.spec.document import dumps, loads
+from cloche.store import faults
 from cloche.wire.messages import task
 from cloche.wire.messages.cri import checkpoint as messages
 from cloche.wire.messages.cri.containers import RUNNING, ContainerConfig
@@ -63,6 +65,7 @@ class PodCheckpointService:
         self._checkpoints = checkpoints
         self._pods = pods
         self._containers = containers
+        self._marks = f"{host.settings.state}/cri/paused"
 
     async def checkpoint_pod(
         self, _call: object, request: messages.CheckpointPodRequest
@@ -115,7 +118,9 @@ class PodCheckpointService:
         try:
             for each in containers:
                 paused.append(each)
+                await self._host.run(_mark, self._mark_of(each))
                 await self._tasks.call(each.id, "Pause", task.PauseRequest(id=each.id))
+            faults.point("cri.pod-paused")
             for number, each in enumerate(containers):
                 await self._checkpoints.write(each, f"{folder}/{number}.tar")
                 listed.append({"name": each.metadata.name, "archive": f"{number}.tar"})
@@ -130,6 +135,18 @@ class PodCheckpointService:
                 await self._tasks.call(each.id, "Resume", task.ResumeRequest(id=each.id))
             except ClocheError as error:  # has ended, or could not be paused
                 _log.info("container %s is not resumed: %s", each.id, error)
+            await self._host.run(os.unlink, self._mark_of(each))
+
+    def _mark_of(self, container: Container) -> str:
+        return f"{self._marks}/{container.id}"
+
+    async def recover(self) -> None:
+        """Have those go on that a daemon had paused when it was killed."""
+        for name in await self._host.run(_names, self._marks):
+            if name in self._inventory.containers:
+                await self._resume([self._inventory.containers[name]])
+            else:
+                await self._host.run(os.unlink, f"{self._marks}/{name}")
 
     async def restore_pod(
         self, _call: object, request: messages.RestorePodRequest
@@ -196,6 +213,18 @@ def _absolute(path: str, field: str) -> str:
     if not os.path.isabs(path):
         raise InvalidArgument(f"{field} {path[:200]!r}: must be an absolute path")
     return path
+
+
+def _mark(path: str) -> None:
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _need_empty(folder: str) -> None:

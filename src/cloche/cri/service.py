@@ -87,6 +87,9 @@ class Cri:
         )
         self._server = StreamingServer(Streams(inventory, tasks, execution), _streaming(host))
         checkpoints = CheckpointService(host, inventory, tasks)
+        self._whole_pods = PodCheckpointService(
+            host, inventory, tasks, images, checkpoints, self._pods, self._containers
+        )
         self.services: tuple[object, ...] = (
             InformationService(host, handlers, network, puller),
             ImageService(host, images, puller, space),
@@ -95,7 +98,7 @@ class Cri:
             StatsService(host, inventory, measures, space),
             MetricsService(host, inventory, measures, space),
             checkpoints,
-            PodCheckpointService(host, inventory, tasks, images, checkpoints, self._pods, self._containers),
+            self._whole_pods,
             StreamService(inventory, execution, self._server),
             events,
         )
@@ -105,6 +108,7 @@ class Cri:
         self._inventory.load()
         await self._containers.recover()
         await self._pods.recover()
+        await self._whole_pods.recover()
         await self.nri.begin()
         self._trying = asyncio.ensure_future(self._network.keep_trying())
         await self._server.start()
