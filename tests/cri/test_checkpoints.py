@@ -18,7 +18,7 @@ from cloche.wire.messages.cri.images import ImageSpec
 from cloche.wire.messages.cri.values import CONTAINER, NODE, NamespaceOption
 from tests import peers
 from tests.cri import archives
-from tests.cri.kubelet import Kubelet
+from tests.cri.kubelet import Kubelet, KubernetesNode
 from tests.cri.pods import Container, Pod, container_config, pod_config
 from tests.waiting import wait_until
 
@@ -139,6 +139,24 @@ def test_a_pod_that_cannot_be_written_down_runs_on(
     both = counting(pod, image, "one", "two")
     with pytest.raises(ClocheError, match="criu"):
         written(kubelet, pod, folder, *both)
+    assert list(folder.iterdir()) == []
+    for each in both:
+        counts_on(each)
+
+
+def test_a_pod_that_cannot_be_marked_as_paused_runs_on(
+    running: KubernetesNode, kubelet: Kubelet, pod: Pod, image: str, folder: Path
+) -> None:
+    both = counting(pod, image, "one", "two")
+    marks = running.directory / "state/cri/paused"
+    if marks.exists():
+        marks.rmdir()
+    marks.touch()
+    try:
+        with pytest.raises(FailedPrecondition, match="which says what is paused, cannot be made"):
+            written(kubelet, pod, folder, *both)
+    finally:
+        marks.unlink()
     assert list(folder.iterdir()) == []
     for each in both:
         counts_on(each)

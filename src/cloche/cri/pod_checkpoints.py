@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from cloche.cri import restoring
 from cloche.cri.checkpoints import need_criu
@@ -135,7 +135,7 @@ class PodCheckpointService:
                 await self._tasks.call(each.id, "Resume", task.ResumeRequest(id=each.id))
             except ClocheError as error:  # has ended, or could not be paused
                 _log.info("container %s is not resumed: %s", each.id, error)
-            await self._host.run(os.unlink, self._mark_of(each))
+            await self._host.run(_unmark, self._mark_of(each))
 
     def _mark_of(self, container: Container) -> str:
         return f"{self._marks}/{container.id}"
@@ -146,7 +146,7 @@ class PodCheckpointService:
             if name in self._inventory.containers:
                 await self._resume([self._inventory.containers[name]])
             else:
-                await self._host.run(os.unlink, f"{self._marks}/{name}")
+                await self._host.run(_unmark, f"{self._marks}/{name}")
 
     async def restore_pod(
         self, _call: object, request: messages.RestorePodRequest
@@ -216,8 +216,19 @@ def _absolute(path: str, field: str) -> str:
 
 
 def _mark(path: str) -> None:
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    try:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise FailedPrecondition(
+            f"{path}, which says what is paused, cannot be made: {error.strerror}"
+        ) from None
+
+
+def _unmark(path: str) -> None:
+    # Where there was no room for the mark there is none; the others are to go on all the same.
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def _names(folder: str) -> list[str]:
@@ -242,8 +253,11 @@ def _empty(folder: str) -> None:
 
 
 def _write_list(folder: str, containers: list[dict[str, str]]) -> None:
-    with open(f"{folder}/{_LIST}", "xb") as file:
-        file.write(dumps({"containers": containers}))
+    try:
+        with open(f"{folder}/{_LIST}", "xb") as file:
+            file.write(dumps({"containers": containers}))
+    except OSError as error:
+        raise InvalidArgument(f"output_path {folder}: {error.strerror}") from None
 
 
 def _read_list(folder: str) -> dict[str, str]:

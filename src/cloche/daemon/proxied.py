@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from cloche.daemon.client import Channel
 
 TYPE_CHECKING = False
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from cloche.api.host import Host
 
 
-class Proxied:
+class Proxied(ABC):
     """Base of such a service: calls that name somebody else's go to `_pass_on`, the others to our own.
 
     local: who answers the others. addresses: the others' sockets, by name. Subclasses say which FIELD of
@@ -40,9 +42,9 @@ class Proxied:
 
         return handle
 
+    @abstractmethod
     def _pass_on(self, call: Call, method: str, request: Any) -> Any:
         """What a handler gives: an answer to await, or answers."""
-        raise NotImplementedError
 
     async def _channel(self, name: str) -> Channel:
         found = self._channels.get(name)

@@ -219,13 +219,15 @@ class GrpcProtocol(ServerProtocol):
         what we said last: that the client's requests were not dealt with, or what it did wrong.
         """
         self._ending = True
-        try:
-            if not transport.can_write_eof():
-                raise NotImplementedError
-            transport.write_eof()
-            asyncio.get_running_loop().call_later(_LINGER_S, transport.close)
-        except (OSError, NotImplementedError):  # the client has gone already, or TLS has no such end
+        if not transport.can_write_eof():  # TLS has no such end
             transport.close()
+            return
+        try:
+            transport.write_eof()
+        except OSError:  # the client has gone already
+            transport.close()
+        else:
+            asyncio.get_running_loop().call_later(_LINGER_S, transport.close)
 
     def stop(self) -> None:
         """Take no more calls; those in progress go on."""

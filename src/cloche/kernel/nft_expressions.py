@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, inet_ntop
 from _struct import pack
+from abc import ABC, abstractmethod
 
 from cloche.kernel.netlink import attribute, nested, text
 from cloche.spec.record import Record
@@ -63,16 +64,16 @@ def _loads(names: tuple[str, ...]) -> Iterator[bytes]:
         register += (_FIELDS[name][2] + 3) // 4 if name in _FIELDS else 4 if name.endswith("ifname") else 1
 
 
-class Expression(Record):
+class Expression(Record, ABC):
     """Base of all."""
 
+    @abstractmethod
     def encode(self) -> Iterator[bytes]:
         """The kernel's expressions that it stands for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> str:
         """As nft writes it."""
-        raise NotImplementedError
 
 
 class Family(Expression):
