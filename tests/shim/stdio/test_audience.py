@@ -88,16 +88,22 @@ def test_everyone_sees_everything_and_the_log_has_it_too(shim: Shim, tmp_path: P
     uri = f"json-file://{log}"
     stdio = shim.open(Uris(stdin="attach://", stdout=uri, stderr=uri))
     listen(shim, stdio, place, input_ends=True)
-    process = shim.spawn(stdio, "sh", "-c", "read x; echo got $x; echo error >&2; cat; exit 7")
+    process = shim.spawn(
+        stdio, "sh", "-c", "read a; read b; read c; echo got $a $b $c; echo error >&2; cat; exit 7"
+    )
     clients = [Client(place) for _ in range(3)]
-    clients[0].send(frames.STDIN, b"words\nmore\n")
-    wait_until(lambda: all(client.out == b"got words\nmore\n" for client in clients))
+    for client in clients:
+        # Who has typed is there: a connection alone may be taken after the first output.
+        client.send(frames.STDIN, b"it\n")
+    wait_until(lambda: all(client.out == b"got it it it\n" for client in clients))
+    clients[0].send(frames.STDIN, b"more\n")
+    wait_until(lambda: all(client.out == b"got it it it\nmore\n" for client in clients))
     clients[1].send(frames.EOF)
     end(shim, stdio, process)
     assert [client.ended() for client in clients] == [7, 7, 7]
-    assert [client.out for client in clients] == [b"got words\nmore\n"] * 3
+    assert [client.out for client in clients] == [b"got it it it\nmore\n"] * 3
     assert [client.data[frames.STDERR] for client in clients] == [b"error\n"] * 3
-    assert sorted(logged(log).splitlines()) == ["error", "got words", "more"]
+    assert sorted(logged(log).splitlines()) == ["error", "got it it it", "more"]
 
 
 def test_a_prompt_is_shown_before_its_line_ends(shim: Shim, tmp_path: Path) -> None:
