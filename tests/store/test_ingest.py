@@ -292,6 +292,26 @@ def test_writers_that_compete_for_a_ref_never_mix_their_bytes(store: ContentStor
     assert store.read(HELLO) == b"hello world"
 
 
+def test_a_ref_whose_last_writer_is_just_leaving_can_be_had(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory is there when ours is to be made, and gone a moment later."""
+    real = os.mkdir
+    met: list[str] = []
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        if os.path.dirname(path).endswith("/ingest") and not met:
+            met.append(path)
+            raise FileExistsError(17, "File exists", path)
+        real(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with store.writer("ref") as writer:
+        writer.write(b"hello world")
+        assert writer.commit() == HELLO
+    assert met
+
+
 class WriterMachine(RuleBasedStateMachine):
     """A writer against a model: the bytes it was given since it last began."""
 

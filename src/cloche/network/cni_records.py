@@ -79,11 +79,15 @@ class Entry:
         """Take the lock; False where it is another's and `wait` is not."""
         while True:
             if self._make:
-                os.makedirs(self.path, 0o700, exist_ok=True)
+                os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+                try:
+                    os.mkdir(self.path, 0o700)
+                except FileExistsError:
+                    pass  # another's, who may be about to remove it: makedirs would not have that
             try:
                 lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except (FileNotFoundError, NotADirectoryError):
-                if self._make:
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if self._make and isinstance(error, FileNotFoundError):
                     continue  # removed again before it was opened
                 raise NotFound(f"container {self.id}: no network of it is on record") from None
             try:

@@ -206,8 +206,12 @@ def _claim(directory: str, ref: str) -> int:
             lock = locks.claim(f"{directory}/lock")
         except FileNotFoundError:
             base = os.path.dirname(directory)
-            os.makedirs(os.path.dirname(base), mode=0o700, exist_ok=True)
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+            for above in (os.path.dirname(base), base):
+                os.makedirs(above, mode=0o700, exist_ok=True)
+            try:
+                os.mkdir(directory, 0o700)
+            except FileExistsError:
+                pass  # another writer's, who may be about to remove it: makedirs would not have that
             continue
         if lock is None:
             raise Unavailable(f"ingest {ref!r}: another writer has it: wait for it, or try again")

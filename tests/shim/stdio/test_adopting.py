@@ -131,6 +131,26 @@ def test_a_log_misses_nothing_and_has_hardly_anything_twice(
     assert sum(len(text) + 1 for text in found) <= len(numbers(100000)) + 17 + (1 << 16)
 
 
+@pytest.mark.parametrize("half", ['{"log":"2030', '{"log":"1\\n","stream":"stdout","time":"now"}'])
+def test_the_half_of_an_entry_that_a_killed_shim_wrote_is_cut_off(
+    shim: Shim, tmp_path: Path, dying: Callable[[Uris, str], Dying], half: str
+) -> None:
+    log = tmp_path / "log"
+    uri = f"json-file://{log}"
+    dead = dying(
+        Uris("", uri, uri, False),
+        "echo before; read x < fifo; echo after".replace("fifo", fifo(tmp_path, "go")),
+    )
+    wait_until(lambda: "before" in log.read_text())
+    dead.kill()
+    with log.open("a") as file:
+        file.write(half)
+    stdio = dead.adopt(shim)
+    (tmp_path / "go").write_text("go\n")
+    finish(shim, stdio, dead)
+    assert [json.loads(line)["log"] for line in log.read_text().splitlines()] == ["before\n", "after\n"]
+
+
 def test_closed_input_stays_closed_and_open_input_stays_open(
     shim: Shim, tmp_path: Path, dying: Callable[[Uris, str], Dying]
 ) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cloche.shim.holder import Packing, Unpacking
     from cloche.shim.loop import Loop
+    from cloche.shim.stdio.logfile import LogFile
     from cloche.shim.stdio.opening import Uris
     from cloche.shim.stdio.pump import Sink
 
@@ -144,6 +145,12 @@ class _Adopter(Opener):
                 self._loose.discard(end)
                 self.stdio.hold(end)
         return -1, -1
+
+    def _log(self, target: targets.Target) -> LogFile | None:
+        log = super()._log(target)
+        if log is not None:
+            log.mend()
+        return log
 
     def _sink(self, target: targets.Target) -> Sink:
         if self._held.sinks is not None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cloche.shim.stdio.entries import Encode
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+# JSON may need six bytes for one.
+_LONGEST_ENTRY = 6 * entries.LONGEST + 256
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -121,6 +123,24 @@ class LogFile:
                 continue
         self._open()
 
+    def mend(self) -> None:
+        """Cut off the beginning of an entry with which the file ends: who wrote it was killed.
+
+        kill -9 ends even a write(2) that is half done. Raises nothing.
+        """
+        try:
+            with open(self._path, "r+b", opener=_openable) as file:
+                length = os.fstat(file.fileno()).st_size
+                start = max(0, length - _LONGEST_ENTRY)
+                file.seek(start)
+                tail = file.read()
+                whole = tail.rfind(b"\n") + 1
+                if whole < len(tail) and (whole or not start):
+                    file.truncate(start + whole)
+        except OSError:
+            # No regular file, or none that can be read.
+            pass
+
     def reopen(self) -> None:
         """Go on in the file that has the path now: the old one was renamed by somebody.
 
@@ -139,6 +159,10 @@ class LogFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _openable(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def open_log(target: Target) -> LogFile:
