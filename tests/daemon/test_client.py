@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +195,32 @@ def test_a_server_that_fails_early_ends_the_sending(server: Server) -> None:
 
     with pytest.raises(ResourceExhausted, match="enough"):
         over(server.path, add)
+
+
+def test_a_channel_to_a_server_that_does_not_read_can_be_closed(tmp_path: Path) -> None:
+    class Watched(Channel):
+        lost = False
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self.lost = True
+
+    async def fill(path: str) -> None:
+        channel = await Watched.connect(path)
+        while not channel.paused:
+            call = channel.call(ECHO, "Say")
+            sending = asyncio.ensure_future(call.send(Note(data=bytes(60_000))))
+            await asyncio.sleep(0)
+            sending.cancel()
+        channel.close()
+        async with asyncio.timeout(5):
+            while not channel.lost:
+                await asyncio.sleep(0)
+
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "deaf"))
+        deaf.listen()
+        run(fill(str(tmp_path / "deaf")))
 
 
 def test_a_server_that_stops_ends_the_calls(server: Server) -> None:
