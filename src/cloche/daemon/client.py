@@ -81,7 +81,7 @@ class Channel(Dialing):
         if self._transport is not None:
             self.connection.close()
             self.flush()
-            self._hang_up(self._transport)
+            self.hang_up(self._transport)
 
     def forget(self, number: int) -> None:
         """A call is over."""
@@ -122,14 +122,7 @@ class Channel(Dialing):
             self._handle(event)
         self.flush()
         if self.connection.goodbye is not None and self._transport is not None:
-            self._hang_up(self._transport)
-
-    def _hang_up(self, transport: asyncio.Transport) -> None:
-        # A server that reads no more would keep it open for ever.
-        if transport.get_write_buffer_size():
-            transport.abort()
-        else:
-            transport.close()
+            self.hang_up(self._transport)
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Headers | Data | Reset):

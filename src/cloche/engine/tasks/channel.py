@@ -110,7 +110,7 @@ class TtrpcChannel(Dialing):
         """Close the connection; what is in progress ends with Unavailable."""
         self.alive = False
         if self._transport is not None:
-            self._transport.close()
+            self.hang_up(self._transport)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: we are connected."""

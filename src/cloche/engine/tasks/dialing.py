@@ -24,3 +24,12 @@ class Dialing(Reading):
         except OSError as error:
             raise Unavailable(f"{path}: {error.strerror or error}") from None
         return channel
+
+    @staticmethod
+    def hang_up(transport: asyncio.Transport) -> None:
+        """Close the connection; what could not be sent is lost."""
+        if transport.get_write_buffer_size():
+            # A server that reads no more would keep it open for ever.
+            transport.abort()
+        else:
+            transport.close()
